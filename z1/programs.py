@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'LINES', 'BODY', 'ROUNDS', 'SPLITS', 'BUCKETS', 'SHARES', 'QUESTION',
            'ANSWER_LEAD', 'STYLES', 'WORDS', 'check', 'Step', 'execute', 'difficulty', 'shapes', 'expression',
-           'statements', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name', 'listing', 'make_problem',
-           'make_problems', 'program_of', 'show', 'value', 'trace', 'z1_style', 'r1_style', 'initial_value',
-           'make_word_problem']
+           'assignment', 'conditional', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name', 'listing',
+           'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace', 'z1_style',
+           'r1_style', 'initial_value', 'make_word_problem']
 
 # %% ../nbs/01_programs.ipynb #5ab1dd64
 import random, re, sys
@@ -17,11 +17,12 @@ from hashlib import sha256
 
 from .core import Problem, Trajectory, stream
 
-# %% ../nbs/01_programs.ipynb #97f91334
+# %% ../nbs/01_programs.ipynb #9e496aac
 VARIABLES = "abc"
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
-GRAMMAR = {"init": re.compile(r"a,b,c=\d,\d,\d"), "assign": re.compile(rf" ?[abc]={EXPRESSION}"),
-           "for": re.compile(r"for i in range\(\d\):"), "print": re.compile(rf"print\(([abc]|{EXPRESSION})\)")}
+GRAMMAR = {"init": re.compile(r"a,b,c=\d,\d,\d"), "assign": re.compile(rf" {{0,2}}[abc]={EXPRESSION}"),
+           "for": re.compile(r"for i in range\(\d\):"), "if": re.compile(r" ?if [abc][<>][abc\d]:"),
+           "else": re.compile(r" ?else:"), "print": re.compile(rf"print\(([abc]|{EXPRESSION})\)")}
 
 def check(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line outside the grammar."
@@ -74,23 +75,35 @@ def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignmen
     return [(before, body, rounds, rest - before) for body, rounds, lines in loops
             if (rest := steps - body * rounds) >= 0 and lines + rest <= LINES for before in range(rest + 1)]
 
-# %% ../nbs/01_programs.ipynb #48980db2
+# %% ../nbs/01_programs.ipynb #03dd5b3e
 def expression(rng: random.Random) -> str:
     "A random operation on a variable and another one or a digit, modulo 10."
     left, op = rng.choice(VARIABLES), rng.choice("+-*")
     right = rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 9))] * 2)
     return f"({left}{op}{right})%10"
 
-def statements(rng: random.Random, n: int, indent: str = "") -> list[str]:
-    "`n` random assignments."
-    return [f"{indent}{rng.choice(VARIABLES)}={expression(rng)}" for _ in range(n)]
+def assignment(rng: random.Random, indent: str) -> str:
+    "A random assignment."
+    return f"{indent}{rng.choice(VARIABLES)}={expression(rng)}"
 
+def conditional(rng: random.Random, indent: str) -> str:
+    "A random `if` with an `else`: four lines, of which one assignment is executed."
+    left = rng.choice(VARIABLES)
+    right = rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 7))] * 2)
+    return (f"{indent}if {left}{rng.choice('<>')}{right}:\n{assignment(rng, indent + ' ')}\n"
+            f"{indent}else:\n{assignment(rng, indent + ' ')}")
+
+# %% ../nbs/01_programs.ipynb #a4deff79
 def skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
-    loop = [f"for i in range({rounds}):", *statements(rng, body, " ")] if body else []
+    slots = [""] * before + [" "] * body + [""] * after
+    room = len(slots) + (body > 0) + 2 + 3 <= LINES
+    special = rng.randrange(len(slots)) if slots and room and rng.random() < 1/2 else None
+    parts = [(conditional if i == special else assignment)(rng, indent) for i, indent in enumerate(slots)]
+    if body: parts.insert(before, f"for i in range({rounds}):")
     first = "a,b,c=" + ",".join(str(rng.randint(0, 9)) for _ in VARIABLES)
-    return [first, *statements(rng, before), *loop, *statements(rng, after)]
+    return "\n".join([first, *parts]).split("\n")
 
 # %% ../nbs/01_programs.ipynb #e426415c
 def finish(rng: random.Random, lines: list[str], wanted: str) -> str | None:
@@ -161,25 +174,32 @@ def program_of(problem: Problem) -> str:
     "The program that a problem asks about."
     return re.sub(r"^\d+: ", "", problem.prompt.removeprefix(QUESTION), flags=re.M)
 
-# %% ../nbs/01_programs.ipynb #0745053a
+# %% ../nbs/01_programs.ipynb #bc26034f
 def show(state: dict) -> str: return " ".join(f"{v}:{state[v]}" for v in VARIABLES)
+
+def fill(text: str, state: dict) -> str: return "".join(str(state.get(ch, ch)) for ch in text)
 
 def value(text: str, state: dict) -> str:
     "An expression's operation with values for variables, and its result: `3*8=4`."
     operation = re.search(r"\(([^()]*)\)%10", text)[1]
-    filled = "".join(str(state.get(ch, ch)) for ch in operation)
-    return f"{filled}={eval(operation, {'__builtins__': {}}, state) % 10}"
+    return f"{fill(operation, state)}={eval(operation, {'__builtins__': {}}, state) % 10}"
+
+def condition(text: str, state: dict) -> str:
+    "An `if`'s comparison with values for variables: `3<8`."
+    return fill(text.strip()[3:-1], state)
 
 def trace(source: str) -> str:  # a program of the nano world
     "What the teacher writes while executing a program, one line a step."
     lines, kinds, out, rounds = source.split("\n"), check(source), [], 0
     steps, printed = execute(source)
-    for s in steps:
+    for s, then in zip(steps, [*steps[1:], None]):
         text, kind = lines[s.line - 1], kinds[s.line - 1]
         if kind == "init": note = show(s.after)
         elif kind == "for":
             rounds += 1
             note = f"{text} # {rounds}/{text[-3]} {show(s.before)}"
+        elif kind == "if":
+            note = f"{text} # {condition(text, s.before)} {'yes' if then.line == s.line + 1 else 'no'}"
         elif kind == "assign": note = f"{text} # {value(text, s.before)} {show(s.after)}"
         else: note = f"{text} # {value(text, s.before) if '%' in text else printed}"
         out.append(f"{s.line}: {note}")
