@@ -1,0 +1,167 @@
+"The window against arbitrary token ids and arbitrary deterministic models; nbs/05_window.ipynb teaches the ideas."
+import hashlib
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from z1 import window
+from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork, thinking_end
+
+EOS = (0, 1)
+token = st.integers(0, 5)                    # so few that hints, delimiters and ends turn up by accident all the time
+free_token = st.integers(2, 5)               # one that does not end the turn
+outputs = st.lists(token, max_size=30)
+phrase = st.lists(free_token, min_size=1, max_size=4).map(tuple)
+ends = st.sampled_from([(0,), (1,), EOS])
+
+size = st.integers(1, 20)
+policies = st.one_of(
+    st.builds(ShiftedWindow, window=size, hint_ids=phrase, eos_ids=ends, answer_tokens=st.integers(1, 6)),
+    st.builds(DelimitedWindow, window=size, end_ids=phrase, hint_ids=st.one_of(st.just(()), phrase), eos_ids=ends,
+              answer_tokens=st.integers(1, 6)),
+    st.builds(HardCut, window=size, eos_ids=ends),
+    st.builds(Unlimited, max_tokens=size, eos_ids=ends, end_ids=st.one_of(st.just(()), phrase)))
+
+
+def model(seed, ending=0.1):
+    "A deterministic language model: the next id is a hash of the seed and of everything so far."
+    def next_token(ids):
+        h = hashlib.blake2b(repr((seed, list(ids))).encode(), digest_size=8).digest()
+        return h[1] % 2 if h[0] < 256 * ending else 2 + h[1] % 4
+    return next_token
+
+
+models = st.builds(model, st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.1, 0.3]))
+
+
+def two_phase(policy, next_token):
+    "What the paper's code does: generate, look whether it was cut, append, generate again. Shares no code with `window`."
+    def generate(ids, n):
+        for _ in range(n):
+            ids = ids + [next_token(ids)]
+            if ids[-1] in policy.eos_ids: break
+        return ids
+    if isinstance(policy, (HardCut, Unlimited)): return tuple(generate([], policy.max_tokens))
+    first, end = generate([], policy.window), getattr(policy, "end_ids", ())
+    if first[-1] in policy.eos_ids: return tuple(first)
+    closed = end and any(tuple(first[i:i + len(end)]) == tuple(end) for i in range(len(first)))
+    if closed: return tuple(generate(first, policy.max_tokens - len(first)))
+    return tuple(generate(first + list(end) + list(policy.hint_ids), policy.answer_tokens))
+
+
+@settings(max_examples=400, deadline=None)
+@given(policies, outputs)
+def test_the_parts_add_up(policy, ids):
+    s = policy.split(ids)
+    assert s.thinking + s.hint + s.answer == tuple(ids)
+    assert s == policy.split(tuple(ids))
+    if not s.cut: assert s.hint == ()
+
+
+@settings(max_examples=400, deadline=None)
+@given(policies, models)
+def test_decode_is_the_two_phase_procedure(policy, next_token):
+    out = decode(policy, next_token)
+    assert out == two_phase(policy, next_token)
+    assert len(out) <= policy.max_tokens and policy.done(out) and policy.trim(out) == out
+    s = policy.split(out)
+    assert s.thinking + s.hint + s.answer == out
+    if policy.window: assert len(s.thinking) <= policy.window
+    assert s.hint == (policy.forced if s.cut else ())
+
+
+@settings(max_examples=400, deadline=None)
+@given(policies, models, st.integers(1, 60))
+def test_fork_and_continue_is_decode(policy, next_token, length):
+    free = decode(Unlimited(length, policy.eos_ids), next_token)
+    forked = fork(policy, free)
+    assert forked.done == policy.done(forked.ids)
+    assert decode(policy, next_token, start=forked.ids) == decode(policy, next_token)
+    if isinstance(policy, HardCut) and length >= policy.window: assert forked.done
+    if forked.done and not policy.split(forked.ids).cut: assert forked.ids == free[:len(forked.ids)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies, outputs)
+def test_force_is_pure(policy, ids):
+    before, first = list(ids), policy.force(ids)
+    policy.force(ids + [2]); policy.split(ids); policy.next_due(len(ids))
+    assert policy.force(tuple(ids)) == policy.force(ids) == first and ids == before
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies, st.lists(token, min_size=45, max_size=45))
+def test_next_due_never_comes_too_late(policy, ids):
+    for n in range(45):
+        due = policy.next_due(n)
+        assert due is None or due >= n
+        assert all(policy.force(ids[:m]) is None for m in range(n, 45 if due is None else min(due, 45)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies, outputs)
+def test_nothing_is_forced_once_thinking_has_ended(policy, ids):
+    if thinking_end(ids[:policy.limit], policy.eos_ids, policy.end_ids) is not None: assert policy.force(ids) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies, outputs)
+def test_forced_ids_are_forced_in_order(policy, ids):
+    if (t := policy.force(ids)) is not None:
+        assert t == policy.forced[len(ids) - policy.window]
+        assert t not in policy.eos_ids
+
+
+def test_thinking_end_takes_whichever_comes_first():
+    assert thinking_end([2, 3, 0, 2, 4], (0,), (2, 4)) == 3
+    assert thinking_end([2, 4, 0], (0,), (2, 4)) == 2
+    assert thinking_end([2, 4], (0,), (2, 4)) == 2
+    assert thinking_end([2, 2, 4], (0,), (2, 4)) == 3
+    assert thinking_end([], (0,), (2, 4)) is None
+    assert thinking_end([3, 1, 0], EOS) == 2
+
+
+@pytest.mark.parametrize("ids, cut", [
+    ([2, 2, 2, 0], False),          # ends at the last position of the window
+    ([2, 0], False),                # ends earlier
+    ([2, 2, 2], False),             # has not got there
+    ([2, 2, 2, 2], True),           # as long as the window, not ended
+    ([2, 2, 2, 2, 0], True),        # ended one too late
+    ([3, 4, 3, 4, 3, 4], True)])    # the hint's own ids in the thinking change nothing
+def test_the_boundary(ids, cut):
+    shifted, hard = ShiftedWindow(4, (3, 4), (0,)), HardCut(4, (0,))
+    assert shifted.split(ids).cut == hard.split(ids).cut == cut
+    assert shifted.split(ids).thinking == (tuple(ids[:4]) if cut else tuple(ids))
+
+
+def test_a_hint_said_by_chance_does_not_part_the_paths():
+    policy, free = ShiftedWindow(2, (3, 4), (0,), 4), [5, 5, 3, 4, 5, 0]
+    assert fork(policy, free) == ((5, 5, 3, 4, 5, 0), True)
+    assert fork(policy, [5, 5, 3, 5, 5, 0]) == ((5, 5, 3, 4), False)
+
+
+def test_a_delimiter_across_the_boundary_is_forced_anew():
+    policy = DelimitedWindow(3, (2, 3), (4,), (0,), 2)
+    assert fork(policy, [5, 5, 2, 3, 5, 0]) == ((5, 5, 2, 2, 3, 4), False)
+    assert fork(policy, [5, 2, 3, 5, 0]) == ((5, 2, 3, 5, 0), True)
+
+
+def test_the_module_knows_no_engine():
+    source = open(window.__file__, encoding="utf-8").read()
+    assert "import torch" not in source and "transformers" not in source
+    assert "boxed{}" in window.MATH_HINT and window.HINT.startswith("\n\n") and window.HINT.endswith(":\n\n")
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, "8", None, float("nan")])
+@pytest.mark.parametrize("make", [lambda n: ShiftedWindow(n, (2,), (0,)), lambda n: HardCut(n, (0,)),
+                                  lambda n: DelimitedWindow(n, (2,), (3,), (0,)), lambda n: Unlimited(n, (0,)),
+                                  lambda n: ShiftedWindow(8, (2,), (0,), answer_tokens=n)])
+def test_a_bad_number_names_its_field(make, bad):
+    with pytest.raises(ValueError, match=r"\.(window|max_tokens|answer_tokens) must be a whole number"): make(bad)
+
+
+@pytest.mark.parametrize("bad", ["text", 3, (True,), (-1,), (1.0,), None, (None,)])
+def test_bad_ids_name_their_field(bad):
+    for make in (lambda b: ShiftedWindow(8, b, (0,)), lambda b: HardCut(8, b), lambda b: Unlimited(8, (0,), b),
+                 lambda b: DelimitedWindow(8, b, (2,), (0,))):
+        with pytest.raises(ValueError, match=r"_ids must be a tuple of token ids"): make(bad)
