@@ -17,10 +17,10 @@ from hashlib import sha256
 
 from .core import Problem, Trajectory, stream
 
-# %% ../nbs/01_programs.ipynb #9e496aac
+# %% ../nbs/01_programs.ipynb #3181ec81
 VARIABLES = "abc"
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
-GRAMMAR = {"init": re.compile(r"a,b,c=\d,\d,\d"), "assign": re.compile(rf" {{0,2}}[abc]={EXPRESSION}"),
+GRAMMAR = {"init": re.compile(r"a=\d;b=\d;c=\d"), "assign": re.compile(rf" {{0,2}}[abc]={EXPRESSION}"),
            "for": re.compile(r"for i in range\(\d\):"), "if": re.compile(r" ?if [abc][<>][abc\d]:"),
            "else": re.compile(r" ?else:"), "print": re.compile(rf"print\(([abc]|{EXPRESSION})\)")}
 
@@ -93,7 +93,7 @@ def conditional(rng: random.Random, indent: str) -> str:
     return (f"{indent}if {left}{rng.choice('<>')}{right}:\n{assignment(rng, indent + ' ')}\n"
             f"{indent}else:\n{assignment(rng, indent + ' ')}")
 
-# %% ../nbs/01_programs.ipynb #a4deff79
+# %% ../nbs/01_programs.ipynb #f6c8ab6f
 def skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
@@ -102,7 +102,7 @@ def skeleton(rng: random.Random, steps: int) -> list[str]:
     special = rng.randrange(len(slots)) if slots and room and rng.random() < 1/2 else None
     parts = [(conditional if i == special else assignment)(rng, indent) for i, indent in enumerate(slots)]
     if body: parts.insert(before, f"for i in range({rounds}):")
-    first = "a,b,c=" + ",".join(str(rng.randint(0, 9)) for _ in VARIABLES)
+    first = ";".join(f"{v}={rng.randint(0, 9)}" for v in VARIABLES)
     return "\n".join([first, *parts]).split("\n")
 
 # %% ../nbs/01_programs.ipynb #e426415c
@@ -225,12 +225,11 @@ def r1_style(problem: Problem) -> Trajectory:
 
 STYLES = {"z1": z1_style, "r1": r1_style}
 
-# %% ../nbs/01_programs.ipynb #dcef7a24
+# %% ../nbs/01_programs.ipynb #d7b6a018
 def initial_value(problem: Problem) -> str:
     "A trivial baseline: what the printed variable (or the expression's first) held in line 1."
     source = program_of(problem)
-    first = dict(zip(VARIABLES, source.split("\n")[0].partition("=")[2].split(",")))
-    return first[re.search(r"print\(\(?([abc])", source)[1]]
+    return dict(re.findall(r"(\w)=(\d)", source.split("\n")[0]))[re.search(r"print\(\(?([abc])", source)[1]]
 
 # %% ../nbs/01_programs.ipynb #c62e0fb3
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}

@@ -118,7 +118,7 @@ def spearman(
         if np.ptp(values) == 0: raise ValueError(f"{name} is constant, so it has no ranking to compare")
     return float(stats.spearmanr(x, y).statistic)
 
-# %% ../nbs/12_statistics.ipynb #e5534aee
+# %% ../nbs/12_statistics.ipynb #33c31f47
 COLUMNS = "model policy window benchmark problem_id sample seed cut thinking_tokens correct".split()
 
 def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]:
@@ -130,7 +130,7 @@ def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]
         have = ", ".join(sorted(set(df.model.astype(str) + " with " + df.policy.astype(str)))) or "none"
         raise ValueError(f"no samples of model {model!r} with policy {policy!r}; there are: {have}")
     if rows.isna().any(axis=None):
-        raise ValueError(f"empty cells in column {', '.join(rows.columns[rows.isna().any()])}; drop those rows")
+        raise ValueError(f"empty cells in column {', '.join(rows.columns[rows.isna().any()])}; drop the rows")
     if rows.benchmark.nunique() > 1:
         raise ValueError(f"samples mix the benchmarks {', '.join(sorted(set(rows.benchmark)))}; select one")
     key = ["problem_id", "window", "seed", "sample"]
@@ -141,11 +141,12 @@ def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]
     counts = grouped.size().unstack(fill_value=0)
     if (counts != n).any(axis=None):
         problem, window = (counts != n).stack().idxmax()
-        raise ValueError(f"problem {problem} has {counts.loc[problem, window]} of {n} samples at window {window}"
-                         "; let the sweep finish: every problem needs every window and seed")
+        have = counts.loc[problem, window]
+        raise ValueError(f"problem {problem} has {have} of {n} samples at window {window}; "
+                         "let the sweep finish: every problem needs every window and seed")
     return grouped[["cut", "thinking_tokens", "correct"]].mean().unstack(), n
 
-# %% ../nbs/12_statistics.ipynb #3bc5dd33
+# %% ../nbs/12_statistics.ipynb #9a07f42e
 @dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     "A model under one policy: P problems by W windows."
@@ -163,7 +164,7 @@ class Curve:
         if len(shape) != 2 or 0 in shape or self.correct.shape != shape or self.windows.shape != shape[1:]:
             raise ValueError(f"tokens is {shape}, correct {self.correct.shape}, windows {self.windows.shape}"
                              "; the first two must be (problems, windows), the last (windows,)")
-        for name, fine, must in (("windows", np.diff(self.windows) > 0, "increase; sort the columns by window"),
+        for name, fine, must in (("windows", np.diff(self.windows) > 0, "increase; sort columns by window"),
                                  ("correct", (0 <= self.correct) & (self.correct <= 1), "lie within 0 and 1"),
                                  ("tokens", (0 <= self.tokens) & np.isfinite(self.tokens), "be 0 or more")):
             if not fine.all(): raise ValueError(f"{name} must {must}")
@@ -244,7 +245,7 @@ def ratios(a: Curve, b: Curve, targets, draws, moving) -> pd.DataFrame:
     return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio,
                              low=[e[0] for e in ends], high=[e[1] for e in ends], reached=reached))
 
-# %% ../nbs/12_statistics.ipynb #b79ed121
+# %% ../nbs/12_statistics.ipynb #9a5c2ed6
 def tokens_at_equal_accuracy(
     a: Curve, b: Curve,  # over the same problems; their windows may differ
     accuracies=None,     # (T,) targets; None: 21 from the first to the last accuracy that both have
@@ -255,7 +256,7 @@ def tokens_at_equal_accuracy(
     if accuracies is None:
         first, last = max(c.correct.mean(0)[0] for c in (a, b)), min(best(a).accuracy, best(b).accuracy)
         if first > last:
-            raise ValueError(f"the curves share no accuracy: one begins at {first:.2f}, one ends at {last:.2f}")
+            raise ValueError(f"no common accuracy: one curve begins at {first:.2f}, one ends at {last:.2f}")
         accuracies = np.linspace(first, last, 21)
     targets = np.atleast_1d(np.asarray(accuracies, float))
     if targets.ndim != 1 or not ((0 <= targets) & (targets <= 1)).all():
