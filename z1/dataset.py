@@ -20,7 +20,7 @@ from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from .core import Trajectory, atomic
 
-# %% ../nbs/09_dataset.ipynb #4856f62b
+# %% ../nbs/09_dataset.ipynb #3b2d4199
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
 NAMED = [piece.replace("v", v) for piece in (" v:", "v=", "(v", "if v", "print(v)", "print((v") for v in "abc"]
 PIECES = LABELS + NAMED + [")%10", " # ", "+", "-", "*", "<", ">"]
@@ -31,7 +31,7 @@ CHATML = ("{% for m in messages %}{{ '' if loop.first else '\n' }}<|im_start|>{{
 def train_tokenizer(
         texts: Iterable[str],    # the corpus
         vocab_size: int = 512,   # largest vocabulary of BPE; it stops earlier when no pair is left to merge
-        context: int = 1024,     # longest text the model will see, in tokens
+        context: int = 1280,     # longest text the model will see, in tokens
 ) -> PreTrainedTokenizerBase:
     "Qwen2's tokenizer trained on a corpus, with Qwen2.5's special tokens and turns, and the nano world's pieces."
     between = re.compile("|".join(map(re.escape, sorted(PIECES, key=len, reverse=True))))

@@ -105,16 +105,21 @@ def to_sample(
                   total_tokens=len(output.ids), answer=grade.answer, correct=grade.correct, verdict=grade.verdict,
                   **labels)
 
-# %% ../nbs/11_evaluation.ipynb #f7540ed5
+# %% ../nbs/11_evaluation.ipynb #36555ad4
 COLUMNS = [f.name for f in fields(Sample)]
 
-def write_samples(samples: Iterable[Sample], manifests: Iterable[dict], folder: str | Path):
-    "Write samples.parquet and manifests.jsonl of a recipe, each in one step."
-    folder, manifests = Path(folder), list(manifests)
+def write_samples(
+        samples: Iterable[Sample] | pd.DataFrame,
+        manifests: Iterable[dict],    # of `Manifest.record`, one a run
+        folder: str | Path,           # where samples.parquet and manifests.jsonl go
+):
+    "Write samples and their manifests, each file in one step."
+    folder = Path(folder)
+    table = samples if isinstance(samples, pd.DataFrame) else pd.DataFrame([asdict(s) for s in samples])
     with atomic(folder/"manifests.jsonl") as temp:
         temp.write_text("".join(json.dumps(m, ensure_ascii=False) + "\n" for m in manifests), encoding="utf-8")
     with atomic(folder/"samples.parquet") as temp:
-        pd.DataFrame([asdict(s) for s in samples], columns=COLUMNS).to_parquet(temp, index=False)
+        table[COLUMNS].to_parquet(temp, index=False)
 
 def read_samples(folder: str | Path) -> pd.DataFrame:  # the recipe's results folder
     "Read samples.parquet; raises ValueError if it is missing, torn, of other columns, or its tokens do not add up."

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['INK', 'GREY', 'THEME', 'LOOKS', 'OTHER', 'DARK', 'NAMES', 'ENDINGS', 'PAPER_RATIOS', 'themed', 'look', 'need',
-           'log2_axis', 'curve', 'label', 'caption', 'save', 'markdown', 'save_table', 'published', 'paper_fig1b',
-           'paper_fig4', 'grid', 'accuracy_curve', 'by_difficulty', 'tally', 'hint_comparison', 'length_histogram',
-           'ratio_curve']
+           'log2_axis', 'curve', 'label', 'caption', 'save', 'provenance', 'markdown', 'save_table', 'published',
+           'paper_fig1b', 'paper_fig4', 'grid', 'margin', 'accuracy_curve', 'by_difficulty', 'tally', 'hint_comparison',
+           'length_histogram', 'ratio_curve']
 
 # %% ../nbs/13_figures.ipynb #c0199790
 import textwrap
@@ -35,13 +35,14 @@ def themed(draw):
             return fig
     return inner
 
-# %% ../nbs/13_figures.ipynb #3bf5b39f
-LOOKS = {"z1": dict(color="#E69F00", marker="o"), "r1": dict(color="#0072B2", marker="s")}
+# %% ../nbs/13_figures.ipynb #662e4cd7
+LOOKS = {"z1": dict(color="#E69F00", marker="o"), "r1_equal": dict(color="#0072B2", marker="^", ls="--"),
+         "r1": dict(color="#0072B2", marker="s")}
 OTHER, DARK = dict(color=GREY, marker="D"), {"#E69F00": "#A86400", "#0072B2": "#00568A", GREY: "#4D4D4D"}
-NAMES = {"z1": "Z1-style", "r1": "R1-style"}  # on a label; any other model goes by its own name
+NAMES = {"z1": "Z1-style", "r1": "R1-style", "r1_equal": "R1-style,\nequal training"}  # on a label
 
 def look(model: str) -> dict:  # e.g. "z1", "Z1-7B", "R1-Distill-Qwen-7B"
-    "Colour and marker of a model: Z1 orange and round, R1 blue and square, anything else grey."
+    "Colour, marker and dashes of a model: Z1 orange and round, R1 blue and square, anything else grey."
     return next((style for prefix, style in LOOKS.items() if model.lower().startswith(prefix)), OTHER)
 
 # %% ../nbs/13_figures.ipynb #82a53a7e
@@ -94,14 +95,23 @@ def save(fig, name: str, out_dir: str | Path = "") -> list[Path]:  # name withou
             fig.savefig(temp, bbox_inches="tight", dpi=200, metadata=text | stamp)
     return [svg, png]
 
-# %% ../nbs/13_figures.ipynb #0f1c61b6
-def markdown(df: pd.DataFrame, digits: int = 1) -> str:  # decimals of a number that is not whole
+# %% ../nbs/13_figures.ipynb #66b7f0c1
+def provenance(samples: pd.DataFrame) -> str:  # rows of samples.parquet
+    "The problems, training seeds and runs behind a figure, as a sentence for its caption."
+    def names(column): return ", ".join(map(str, samples[column].drop_duplicates().sort_values()))
+    need(samples, "benchmark", "problem_id", "seed", "run")
+    return (f"{names('benchmark')}: n = {samples.problem_id.nunique():,} problems, training seeds {names('seed')}. "
+            f"Runs in manifests.jsonl: {names('run')}.")
+
+# %% ../nbs/13_figures.ipynb #fa141d59
+def markdown(df: pd.DataFrame, digits=1) -> str:  # decimals of what is not whole: a number, or {column: number}
     "A table as GitHub-flavoured Markdown; what is missing stays empty."
-    def cell(v):
-        if isinstance(v, float): return "" if np.isnan(v) else f"{v:,.{digits}f}"
+    places = digits if isinstance(digits, dict) else dict.fromkeys(df.columns, digits)
+    def cell(v, column):
+        if isinstance(v, float): return "" if np.isnan(v) else f"{v:,.{places.get(column, 1)}f}"
         return "" if v is None or v is pd.NA else f"{v:,}" if isinstance(v, (int, np.integer)) else str(v)
     right = [pd.api.types.is_numeric_dtype(df[c]) for c in df.columns]
-    rule, body = ["---:" if r else "---" for r in right], (map(cell, row) for row in df.astype(object).values)
+    rule, body = ["---:" if r else "---" for r in right], (map(cell, r, df.columns) for r in df.astype(object).values)
     return "\n".join(f"| {' | '.join(row)} |" for row in (df.columns, rule, *body))
 
 def save_table(df: pd.DataFrame, name: str, caption: str, out_dir: str | Path = "", digits=1) -> list[Path]:
@@ -166,40 +176,44 @@ def grid(df: pd.DataFrame, rows: str | list, columns: str, values: str) -> pd.Da
     wide = df.pivot_table(values, rows, columns, aggfunc="first", sort=False)
     return wide.rename_axis(columns=None).reset_index().convert_dtypes()
 
-# %% ../nbs/13_figures.ipynb #a606c8bd
+# %% ../nbs/13_figures.ipynb #74db1d29
+def margin(ax, texts: list, gap: float = .12):  # (height, text, colour); gap: least distance, in units of y
+    "Write texts to the right of the axes at their heights, in the same order but far enough apart."
+    free = -np.inf
+    for y, text, color in sorted(texts):
+        free = max(y, free + gap)
+        ax.annotate(text, (1, free), xycoords=("axes fraction", "data"), xytext=(6, 0), va="center", fontsize=10,
+                    textcoords="offset points", color=color, weight="normal" if color == DARK[GREY] else "bold")
+
 @themed
-def accuracy_curve(points: pd.DataFrame,         # model, policy, window, tokens, accuracy, low, high
-                   baselines: dict | None = None,  # name -> accuracy of a rule that needs no model
-                   title: str = ""):
-    "Accuracy against average thinking tokens, a line a model and policy, with intervals."
-    need(points, "model", "policy", "window", "tokens", "accuracy", "low", "high")
-    fig, ax = plt.subplots()
-    lines = points.sort_values("window").groupby(["model", "policy"], sort=False)
-    for (model, policy), p in lines:
+def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, accuracy, low, high
+                   baselines: dict | None = None):  # name -> accuracy of a rule that needs no model
+    "Accuracy against average thinking tokens, a line a model, with intervals; the first model gives the title."
+    need(points, "model", "window", "tokens", "accuracy", "low", "high")
+    fig, ax = plt.subplots(figsize=(6.6, 4.2))
+    texts = [(value, f"{text} {value:.0%}", DARK[GREY]) for text, value in (baselines or {}).items()]
+    for value, _, _ in texts: ax.axhline(value, ls=":", color=GREY, lw=1.8, zorder=0)
+    first = points.model.iloc[0]
+    for model, p in points.sort_values("window").groupby("model", sort=False):
         curve(ax, p.tokens, p.accuracy, look(model), p.low, p.high)
-        at = p.iloc[(p.accuracy - p.accuracy.agg(["min", "max"]).mean()).abs().argmin()]
-        color, several = look(model)["color"], len(lines) > points.model.nunique()
-        side = "left" if model == points.model.iloc[0] else "right"
-        label(ax, NAMES.get(model, model) + f"\n({policy})" * several, (at.tokens, at.accuracy), color, side)
-        label(ax, f"{p.accuracy.iloc[-1]:.0%}", (p.tokens.iloc[-1], p.high.iloc[-1]), color)
-    for text, value in (baselines or {}).items():
-        ax.axhline(value, ls=":", color=GREY, lw=1.8, zorder=0)
-        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, -8), fontsize=10,
-                    textcoords="offset points", ha="right", va="center", color="#4D4D4D")
+        color, name, end = look(model)["color"], NAMES.get(model, model), p.iloc[-1]
+        if model != first: texts.append((end.accuracy, f"{name} {end.accuracy:.0%}", DARK[color]))
+    p = points[points.model == first].sort_values("window")
+    color, name, start, end = look(first)["color"], NAMES.get(first, first), p.iloc[0], p.iloc[-1]
+    at = p.iloc[(p.accuracy - (p.accuracy.min() + p.accuracy.max()) / 2).abs().argmin()]
+    label(ax, name, (at.tokens, at.accuracy), color, "left")
+    label(ax, f"{end.accuracy:.0%}", (end.tokens, end.high), color)
+    margin(ax, texts)
     log2_axis(ax, points.tokens)
     ax.set(ylabel="accuracy", ylim=(0, 1.08))
     ax.yaxis.set_major_formatter("{x:.0%}")
-    who = points.model.iloc[0]
-    ends = points[points.model == who].sort_values("window").iloc[[0, -1]]
-    (a, b), (few, many) = ends.accuracy, ends.tokens
-    ax.set_title(title or f"{NAMES.get(who, who)} rises from {a:.0%} to {b:.0%}\n"
-                          f"as it thinks {many:.0f} tokens instead of {few:.0f}")
+    ax.set_title(f"{name}: {start.accuracy:.0%} right with {start.tokens:,.0f} thinking tokens,\n"
+                 f"{end.accuracy:.0%} right with {end.tokens:,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #1b4decc1
+# %% ../nbs/13_figures.ipynb #359585d8
 @themed
-def by_difficulty(df: pd.DataFrame,  # model, difficulty, accuracy, tokens, and for both _low and _high
-                  title: str = ""):
+def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and for both _low and _high
     "Accuracy and average thinking tokens by difficulty bucket, with intervals."
     parts = "accuracy", "tokens"
     need(df, "model", "difficulty", *parts, *(f"{p}_{end}" for p in parts for end in ("low", "high")))
@@ -209,15 +223,14 @@ def by_difficulty(df: pd.DataFrame,  # model, difficulty, accuracy, tokens, and 
         x = np.array([buckets.index(str(b)) for b in p.difficulty]) + .08 * i
         for ax, y in zip(axes, parts): curve(ax, x, p[y], look(model), p[f"{y}_low"], p[f"{y}_high"])
         side = "left" if p.tokens.mean() == df.groupby("model").tokens.mean().max() else "right"
-        at = list(zip(x, p.tokens))[-2:][0]
-        label(axes[1], NAMES.get(model, model), at, look(model)["color"], side)
+        label(axes[1], NAMES.get(model, model), list(zip(x, p.tokens))[-2:][0], look(model)["color"], side)
     for ax, text in zip(axes, ("accuracy", "average thinking tokens")):
         ax.set(xlabel="executed steps", ylabel=text, ylim=(0, None))
         ax.set_xticks(range(len(buckets)), buckets)
     axes[0].yaxis.set_major_formatter("{x:.0%}")
     who, (low, high) = df.model.iloc[0], df[df.model == df.model.iloc[0]].tokens.iloc[[0, -1]]
-    fig.suptitle(title or f"{NAMES.get(who, who)} thinks {low:.0f} tokens on the simplest problems, "
-                          f"{high:.0f} on the hardest", x=.01, ha="left", fontsize=13)
+    fig.suptitle(f"{NAMES.get(who, who)} thinks {low:,.0f} tokens on the simplest problems, "
+                 f"{high:,.0f} on the hardest", x=.01, ha="left", fontsize=13)
     return fig
 
 # %% ../nbs/13_figures.ipynb #7f3d5ac7
@@ -231,11 +244,10 @@ def tally(df: pd.DataFrame, against: str, level: float) -> str:
     gain = (pair["hint"] - pair[against])[sure]
     return f"Hint vs {against}: better at {sum(gain > 0)} of {len(pair)} windows, worse at {sum(gain < 0)}"
 
-# %% ../nbs/13_figures.ipynb #3e579126
+# %% ../nbs/13_figures.ipynb #a66faca5
 @themed
-def hint_comparison(df: pd.DataFrame,    # ending, window, accuracy, low, high, p
-                    level: float = .05,  # a star where p is below
-                    title: str = ""):
+def hint_comparison(df: pd.DataFrame,     # ending, window, accuracy, low, high, p
+                    level: float = .05):  # a star where p is below
     "Accuracy by window for each way to end a cut thought; a star where it differs from the hint."
     need(df, "ending", "window", "accuracy", "low", "high", "p")
     if strange := set(df.ending) - set(ENDINGS):
@@ -245,20 +257,19 @@ def hint_comparison(df: pd.DataFrame,    # ending, window, accuracy, low, high, 
         p = df[df.ending == ending].sort_values("window")
         curve(ax, p.window, p.accuracy, style | {"label": ending}, p.low, p.high)
         sure = p[p.p < level]
-        ax.plot(sure.window, sure.low - .035, "*", color=style["color"], ms=10, zorder=5)
+        ax.plot(sure.window, (sure.low - .035).clip(.02), "*", color=style["color"], ms=10, zorder=5)
     ax.plot([], [], "*", color=GREY, ms=10, label=f"differs from the hint, p < {level:g}")
     ax.legend(loc="upper left", borderaxespad=0)
     log2_axis(ax, df.window, "window (tokens)")
     ax.set(ylabel="accuracy", ylim=(0, 1.05))
     ax.yaxis.set_major_formatter("{x:.0%}")
     others = [e for e in df.ending.unique() if e != "hint"]
-    ax.set_title(title or "\n".join(tally(df, e, level) for e in others), fontsize=12)
+    ax.set_title("\n".join(tally(df, e, level) for e in others), fontsize=12)
     return fig
 
-# %% ../nbs/13_figures.ipynb #976e2897
+# %% ../nbs/13_figures.ipynb #b1b29a2c
 @themed
-def length_histogram(lengths: dict,   # name of a training set -> its trajectory lengths in tokens
-                     title: str = ""):
+def length_histogram(lengths: dict):  # name of a training set -> its trajectory lengths in tokens
     "Trajectory lengths of training sets on a log2 axis, as shares of each set."
     if not lengths or not all(len(v) for v in lengths.values()):
         raise ValueError("a set of trajectory lengths is empty: there is nothing to draw")
@@ -277,17 +288,18 @@ def length_histogram(lengths: dict,   # name of a training set -> its trajectory
     log2_axis(ax, everything, "trajectory length (tokens)")
     ax.set(ylabel="share of the training set", ylim=(0, ax.get_ylim()[1] * 1.25))
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
-    ax.set_title(title or "Half of the trajectories are shorter than the line")
+    (name, values), *_ = sets.items()
+    ax.set_title(f"{NAMES.get(name, name)} trajectories: from {values.min():,.0f} to {values.max():,.0f} tokens,\n"
+                 f"half of them at most {np.median(values):,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #47e2e6d4
+# %% ../nbs/13_figures.ipynb #f6651114
 PAPER_RATIOS = {"paper, headline": .30, "paper, Figure 1b": .46}
 
 @themed
-def ratio_curve(df: pd.DataFrame,  # group, accuracy, ratio, low, high; the first group is drawn in orange
-                title: str = ""):
+def ratio_curve(df: pd.DataFrame):  # group, accuracy, ratio, low, high; the first group is drawn in orange
     "Thinking tokens at equal accuracy, Z1-style over R1-style, beside the paper's two values."
-    df = need(need(df, "accuracy", "ratio", "low", "high", "group").dropna(subset=["ratio"]))
+    df = need(df, "accuracy", "ratio", "low", "high", "group").dropna(subset=["ratio"])
     styles = [*ENDINGS.values(), OTHER]
     if df.group.nunique() > len(styles): raise ValueError(f"at most {len(styles)} groups fit in one picture")
     fig, ax = plt.subplots()
@@ -299,9 +311,11 @@ def ratio_curve(df: pd.DataFrame,  # group, accuracy, ratio, low, high; the firs
         ax.annotate(f"{value:.2f}\n{text}", (1, value), xycoords=("axes fraction", "data"), xytext=(9, 0),
                     textcoords="offset points", va="center", fontsize=10)
     ax.axhline(1, color=GREY, lw=1)
-    ax.set(xlabel="accuracy", ylabel="thinking tokens, Z1 / R1", ylim=(0, max(1.12, df.high.max() * 1.04)))
+    ax.set(xlabel="accuracy", ylabel="thinking tokens, Z1 / R1", ylim=(0, max(1.12, df[["ratio", "high"]].max().max() * 1.04)))
     ax.xaxis.set_major_formatter("{x:.0%}")
-    fig.legend(loc="outside lower left", ncols=3)
-    a, r = df[df.group == df.group.iloc[0]].iloc[-1][["accuracy", "ratio"]]
-    ax.set_title(title or f"For {a:.0%} accuracy Z1-style needs\n{r:.2f} of R1-style's thinking tokens")
+    if len(df):
+        ax.legend(loc="upper left", bbox_to_anchor=(-.1, -.2), ncols=2)
+        a, r = df[df.group == df.group.iloc[0]].iloc[-1][["accuracy", "ratio"]]
+    ax.set_title(f"For {a:.0%} accuracy Z1-style needs\n{r:.2f} of R1-style's thinking tokens" if len(df) else
+                 "There is no accuracy that both reach,\nso there is no ratio")
     return fig

@@ -20,7 +20,7 @@ from transformers import get_cosine_schedule_with_warmup
 from .core import Manifest, atomic, versions
 from .dataset import conversation
 
-# %% ../nbs/10_sft.ipynb #e45f17a3
+# %% ../nbs/10_sft.ipynb #75f83e78
 @dataclass(frozen=True)
 class Architecture:
     "The sizes of a Qwen2 model trained from scratch."
@@ -28,7 +28,7 @@ class Architecture:
     layers: int = 4            # transformer blocks
     heads: int = 4             # attention heads
     feed_forward: int = 384    # width inside the MLP
-    context: int = 1024        # most positions
+    context: int = 1280        # most positions
     initializer: float = 0.05  # standard deviation of the first weights
 
 def new_model(
@@ -71,14 +71,14 @@ class TokenBatches:
     def __iter__(self) -> Iterator[list[int]]: return iter(self.batches)
     def __len__(self): return len(self.batches)
 
-# %% ../nbs/10_sft.ipynb #6e969cc6
+# %% ../nbs/10_sft.ipynb #f2d79947
 @dataclass(frozen=True)
 class Training:
     "How long and how fast a model is trained."
     epochs: int = 1            # passes over the rows
     batch_tokens: int = 2048   # padded tokens a step
-    matrix_lr: float = 0.02    # Muon's peak learning rate
-    lr: float = 3e-3           # AdamW's, for everything that is not a matrix
+    matrix_lr: float = 0.005   # Muon's peak learning rate
+    lr: float = 2e-3           # AdamW's, for everything that is not a matrix
     warmup: float = 0.05       # share of steps spent warming up; cosine decay to zero after it
 
 class MuonAdamW(torch.optim.Optimizer):

@@ -1,0 +1,108 @@
+# `make figures` sets up and runs the main job; `make test` sets up and runs all tests.
+RECIPE ?= nano
+SEEDS  ?= $(if $(filter smoke,$(RECIPE)),0,0 1)
+JOBS   ?= 2
+PYTHON ?= python3
+
+BIN       := .venv/bin
+RESULTS   := data/results/$(RECIPE)
+DONE      := $(RESULTS)/notebooks
+MODULES   := $(wildcard z1/*.py)
+MODELS    := z1 r1 r1_equal
+PAPER     := $(notdir $(basename $(wildcard nbs/experiments/fig_paper_*.ipynb nbs/experiments/tab_paper_*.ipynb)))
+MEASURED  := $(notdir $(basename $(wildcard nbs/experiments/fig_nano_*.ipynb nbs/experiments/tab_nano_*.ipynb)))
+FIGURES   := $(if $(filter nano,$(RECIPE)),figures,$(RESULTS)/figures)
+TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
+SWEPT     := $(TRAINED:$(DONE)/exp_train-%=$(DONE)/exp_sweep-%)
+
+# One thread a process: two processes use two cores better than two threads each would.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help figures everything test lab export clean fresh
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+help:
+	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
+	@echo "make test                                            run all tests"
+	@echo "make lab                                             open the notebooks in JupyterLab"
+	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
+	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
+	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs)."
+	@echo "FRESH=1 generates the data and trains the models again instead of using the committed ones."
+
+# --- setting up ---------------------------------------------------------------------------------------------------
+
+.venv/ready: setup.py settings.ini constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing (about two minutes the first time)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# --- the main job -------------------------------------------------------------------------------------------------
+
+figures: .venv/ready
+	@$(if $(FRESH),$(MAKE) --no-print-directory fresh)
+	@$(MAKE) --no-print-directory -j$(JOBS) everything
+	@echo "up to date: $(FIGURES)/"
+
+everything: $(PAPER:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
+
+fresh:
+	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
+	rm -rf $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)))
+
+# Run a notebook under a temporary name. The finished one is the sign that its results are there; one that failed is
+# kept beside it as *.failed.ipynb.
+define notebook
+@mkdir -p $(DONE)
+@echo "$(notdir $(basename $@))"
+@$(BIN)/papermill --no-progress-bar --log-level ERROR $< $@.part -p $(1) > $@.log 2>&1 \
+  && mv $@.part $@ && rm -f $@.log $(@:.ipynb=.failed.ipynb) \
+  || { mv -f $@.part $(@:.ipynb=.failed.ipynb) 2>/dev/null; tail -n 20 $@.log; \
+       echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }
+endef
+NBS := nbs/experiments
+
+$(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(MODULES)
+	$(call notebook,recipe $(RECIPE) -p style $*)
+
+# exp_train-<model>-s<seed> and exp_sweep-<model>-s<seed>
+model = $(firstword $(subst -s, ,$*))
+seed  = $(lastword $(subst -s, ,$*))
+
+$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb $(DONE)/exp_generate-r1.ipynb $(MODULES)
+	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
+
+$(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(MODULES)
+	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
+
+$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(MODULES)
+	$(call notebook,recipe $(RECIPE) -p seeds "$(SEEDS)")
+
+$(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
+	$(call notebook,recipe $(RECIPE))
+
+$(PAPER:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv) $(MODULES)
+	$(call notebook,out_dir $(FIGURES))
+
+# --- the rest -----------------------------------------------------------------------------------------------------
+
+test: .venv/ready
+	$(BIN)/nbdev_test --n_workers 2 --do_print
+	$(BIN)/python -m pytest -q tests
+
+lab: .venv/ready
+	$(BIN)/jupyter lab nbs
+
+export: .venv/ready
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+clean:
+	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
