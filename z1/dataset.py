@@ -20,10 +20,10 @@ from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from .core import Trajectory, atomic
 
-# %% ../nbs/09_dataset.ipynb #3b2d4199
+# %% ../nbs/09_dataset.ipynb #05891bd5
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
-NAMED = [piece.replace("v", v) for piece in (" v:", "v=", "(v", "if v", "print(v)", "print((v") for v in "abc"]
-PIECES = LABELS + NAMED + [")%10", " # ", "+", "-", "*", "<", ">"]
+NAMED = [piece.replace("v", v) for piece in (" v:", "v=", "(v", "if v", "print(v)") for v in "abc"]
+PIECES = LABELS + NAMED + ["print((", ")%10", " # ", "+", "-", "*", "<", ">"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 CHATML = ("{% for m in messages %}{{ '' if loop.first else '\n' }}<|im_start|>{{ m['role'] + '\n' + m['content'] }}"
           "<|im_end|>{% endfor %}{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}")

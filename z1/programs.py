@@ -17,12 +17,12 @@ from hashlib import sha256
 
 from .core import Problem, Trajectory, stream
 
-# %% ../nbs/01_programs.ipynb #3181ec81
+# %% ../nbs/01_programs.ipynb #2d181a7d
 VARIABLES = "abc"
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
 GRAMMAR = {"init": re.compile(r"a=\d;b=\d;c=\d"), "assign": re.compile(rf" {{0,2}}[abc]={EXPRESSION}"),
            "for": re.compile(r"for i in range\(\d\):"), "if": re.compile(r" ?if [abc][<>][abc\d]:"),
-           "else": re.compile(r" ?else:"), "print": re.compile(rf"print\(([abc]|{EXPRESSION})\)")}
+           "else": re.compile(r" ?else:"), "print": re.compile(r"print\(([abc]|\(\d[-+*]\d\)%10)\)")}
 
 def check(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line outside the grammar."
@@ -105,11 +105,11 @@ def skeleton(rng: random.Random, steps: int) -> list[str]:
     first = ";".join(f"{v}={rng.randint(0, 9)}" for v in VARIABLES)
     return "\n".join([first, *parts]).split("\n")
 
-# %% ../nbs/01_programs.ipynb #e426415c
+# %% ../nbs/01_programs.ipynb #edf679e6
 def finish(rng: random.Random, lines: list[str], wanted: str) -> str | None:
     "Add a print that gives the wanted digit and can't be read off line 1; None if there is no such print."
     if len(lines) == 1:
-        source = "\n".join([*lines, f"print({expression(rng)})"])
+        source = "\n".join([*lines, f"print(({rng.randint(0, 9)}{rng.choice('+-*')}{rng.randint(0, 9)})%10)"])
         return source if execute(source)[1] == wanted else None
     states = [s.after for s in execute("\n".join(lines))[0]]
     fit = [v for v in VARIABLES if str(states[-1][v]) == wanted and len({s[v] for s in states}) > 1]
@@ -225,11 +225,12 @@ def r1_style(problem: Problem) -> Trajectory:
 
 STYLES = {"z1": z1_style, "r1": r1_style}
 
-# %% ../nbs/01_programs.ipynb #d7b6a018
+# %% ../nbs/01_programs.ipynb #3a49d4cb
 def initial_value(problem: Problem) -> str:
-    "A trivial baseline: what the printed variable (or the expression's first) held in line 1."
+    "A trivial baseline: what the printed variable held in line 1, or the first digit of a printed expression."
     source = program_of(problem)
-    return dict(re.findall(r"(\w)=(\d)", source.split("\n")[0]))[re.search(r"print\(\(?([abc])", source)[1]]
+    if literal := re.search(r"print\(\((\d)", source): return literal[1]
+    return dict(re.findall(r"(\w)=(\d)", source.split("\n")[0]))[re.search(r"print\(([abc])", source)[1]]
 
 # %% ../nbs/01_programs.ipynb #c62e0fb3
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}

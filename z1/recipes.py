@@ -23,7 +23,7 @@ from .programs import ANSWER_LEAD, SHARES, STYLES, make_problem, make_problems, 
 from .sft import Architecture, Training
 from .window import HINT
 
-# %% ../nbs/14_recipes.ipynb #6b7ce4e3
+# %% ../nbs/14_recipes.ipynb #c33a5667
 @dataclass(frozen=True)
 class ModelRecipe:
     "One model to train and evaluate."
@@ -43,13 +43,14 @@ class Recipe:
     word_problems: int               # out-of-domain problems
     seeds: tuple = (0, 1)            # of training: first weights and order of batches
     data_seed: int = 0               # which problems are drawn
-    shares: tuple = SHARES           # percent of problems in each range of steps
+    train_shares: tuple = (35, 22, 20, 15, 8)  # percent of training problems in each range of steps
+    test_shares: tuple = SHARES      # the same for the held-out programs
     architecture: Architecture = Architecture()
     tokenizer_problems: int = 2000   # problems whose texts train the tokenizer
     answer_tokens: int = 8           # most tokens of an answer after a cut
     save_steps: int = 250            # training steps between checkpoints
 
-# %% ../nbs/14_recipes.ipynb #eefb2dee
+# %% ../nbs/14_recipes.ipynb #7c7eaf91
 Z1_POLICIES = (("shifted", HINT + ANSWER_LEAD), ("lead_in", "\n" + ANSWER_LEAD), ("hard_cut", ""))
 R1_POLICIES = (("delimited", "\n\n" + ANSWER_LEAD),)
 Z1_WINDOWS = (8, 16, 32, 64, 96, 128, 192, 256, 320, 448)
@@ -58,7 +59,7 @@ MODELS = {"z1": ModelRecipe("z1", Z1_POLICIES, Z1_WINDOWS),
           "r1": ModelRecipe("r1", R1_POLICIES, R1_WINDOWS),
           "r1_equal": ModelRecipe("r1", R1_POLICIES, R1_WINDOWS, tokens_of="z1")}
 
-NANO = Recipe("nano", MODELS, problems=30_000, test_problems=500, word_problems=100)
+NANO = Recipe("nano", MODELS, problems=24_000, test_problems=500, word_problems=100)
 
 # %% ../nbs/14_recipes.ipynb #d5c89bac
 def shrink(model: ModelRecipe) -> ModelRecipe:
@@ -76,14 +77,14 @@ def get_recipe(name: str) -> Recipe:
     if name not in RECIPES: raise ValueError(f"unknown recipe {name!r}: use one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
-# %% ../nbs/14_recipes.ipynb #1147da4b
+# %% ../nbs/14_recipes.ipynb #a145391a
 def training_problems(recipe: Recipe) -> Iterator[Problem]:
     "The problems that the models learn from."
-    return make_problems("train", recipe.problems, recipe.data_seed, recipe.shares)
+    return make_problems("train", recipe.problems, recipe.data_seed, recipe.train_shares)
 
 def test_problems(recipe: Recipe) -> list[Problem]:
     "The held-out programs."
-    return list(make_problems("test", recipe.test_problems, recipe.data_seed, recipe.shares))
+    return list(make_problems("test", recipe.test_problems, recipe.data_seed, recipe.test_shares))
 
 def word_problems(recipe: Recipe) -> list[Problem]:
     "The out-of-domain problems."
@@ -91,7 +92,7 @@ def word_problems(recipe: Recipe) -> list[Problem]:
 
 def make_tokenizer(recipe: Recipe):
     "The tokenizer that all models of a recipe share."
-    problems = [make_problem("train", i, recipe.data_seed, recipe.shares) for i in range(recipe.tokenizer_problems)]
+    problems = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(recipe.tokenizer_problems)]
     texts = [text for p in problems for style in STYLES.values() for text in (p.prompt, style(p).response)]
     asked = [p.prompt for p in word_problems(recipe)]
     return train_tokenizer(texts + asked + 20 * [HINT, "user\nassistant\n"], context=recipe.architecture.context)
@@ -126,14 +127,14 @@ def training_rows(recipe: Recipe, model: str) -> Dataset:
     budget = sum(training_rows(recipe, m.tokens_of)["total_tokens"])
     return rows.select(range(sum(total <= budget for total in accumulate(rows["total_tokens"]))))
 
-# %% ../nbs/14_recipes.ipynb #a037d897
+# %% ../nbs/14_recipes.ipynb #f0b29d47
 def recipe_hash(recipe: Recipe, model: str, seed: int) -> str:
     "Fingerprint of everything that a model's weights depend on."
     def plain(name):
         m = recipe.models[name]
         return {"style": m.style, "training": m.training, "tokens_of": plain(m.tokens_of) if m.tokens_of else None}
-    first = [make_problem("train", i, recipe.data_seed, recipe.shares) for i in range(20)]
+    first = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(20)]
     return fingerprint({"model": plain(model), "seed": seed, "problems": recipe.problems, "data_seed": recipe.data_seed,
-                        "shares": recipe.shares, "architecture": recipe.architecture, "pieces": PIECES,
+                        "shares": recipe.train_shares, "architecture": recipe.architecture, "pieces": PIECES,
                         "template": CHATML, "tokenizer_problems": recipe.tokenizer_problems,
                         "trajectories": [style(p) for p in first for style in STYLES.values()]})
