@@ -6,8 +6,8 @@ from z1.grading import ANSWER, Verdict, extract_answer, grade_exact
 from z1.programs import ANSWER_LEAD, make_problems, r1_style, z1_style
 
 texts = st.text(max_size=80)
-answers = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).map(str.strip).filter(
-    lambda s: s and not ANSWER.search(s))
+printable = st.characters(exclude_categories=["Cs", "Cc"])
+answers = st.text(printable, min_size=1, max_size=20).map(str.strip).filter(lambda s: s and not ANSWER.search(s))
 
 
 @given(texts, answers, st.booleans())

@@ -1,4 +1,4 @@
-"The window against arbitrary token ids and arbitrary deterministic models; nbs/05_window.ipynb teaches the ideas."
+"The window of nbs/05_window.ipynb against arbitrary token ids and arbitrary deterministic models."
 import hashlib
 
 import pytest
@@ -8,7 +8,7 @@ from z1 import window
 from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork, thinking_end
 
 EOS = (0, 1)
-token = st.integers(0, 5)                    # so few that hints, delimiters and ends turn up by accident all the time
+token = st.integers(0, 5)                    # so few that hints, delimiters and ends turn up by accident
 free_token = st.integers(2, 5)               # one that does not end the turn
 outputs = st.lists(token, max_size=30)
 phrase = st.lists(free_token, min_size=1, max_size=4).map(tuple)
@@ -17,8 +17,8 @@ ends = st.sampled_from([(0,), (1,), EOS])
 size = st.integers(1, 20)
 policies = st.one_of(
     st.builds(ShiftedWindow, window=size, hint_ids=phrase, eos_ids=ends, answer_tokens=st.integers(1, 6)),
-    st.builds(DelimitedWindow, window=size, end_ids=phrase, hint_ids=st.one_of(st.just(()), phrase), eos_ids=ends,
-              answer_tokens=st.integers(1, 6)),
+    st.builds(DelimitedWindow, window=size, end_ids=phrase, hint_ids=st.one_of(st.just(()), phrase),
+              eos_ids=ends, answer_tokens=st.integers(1, 6)),
     st.builds(HardCut, window=size, eos_ids=ends),
     st.builds(Unlimited, max_tokens=size, eos_ids=ends, end_ids=st.one_of(st.just(()), phrase)))
 
@@ -35,7 +35,7 @@ models = st.builds(model, st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.1
 
 
 def two_phase(policy, next_token):
-    "What the paper's code does: generate, look whether it was cut, append, generate again. Shares no code with `window`."
+    "The paper's procedure: generate, look whether it was cut, append, generate again. No code of `window`."
     def generate(ids, n):
         for _ in range(n):
             ids = ids + [next_token(ids)]
@@ -101,7 +101,8 @@ def test_next_due_never_comes_too_late(policy, ids):
 @settings(max_examples=300, deadline=None)
 @given(policies, outputs)
 def test_nothing_is_forced_once_thinking_has_ended(policy, ids):
-    if thinking_end(ids[:policy.limit], policy.eos_ids, policy.end_ids) is not None: assert policy.force(ids) is None
+    ended = thinking_end(ids[:policy.limit], policy.eos_ids, policy.end_ids) is not None
+    if ended: assert policy.force(ids) is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -154,14 +155,16 @@ def test_the_module_knows_no_engine():
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "8", None, float("nan")])
 @pytest.mark.parametrize("make", [lambda n: ShiftedWindow(n, (2,), (0,)), lambda n: HardCut(n, (0,)),
-                                  lambda n: DelimitedWindow(n, (2,), (3,), (0,)), lambda n: Unlimited(n, (0,)),
+                                  lambda n: DelimitedWindow(n, (2,), (3,), (0,)),
+                                  lambda n: Unlimited(n, (0,)),
                                   lambda n: ShiftedWindow(8, (2,), (0,), answer_tokens=n)])
 def test_a_bad_number_names_its_field(make, bad):
-    with pytest.raises(ValueError, match=r"\.(window|max_tokens|answer_tokens) must be a whole number"): make(bad)
+    with pytest.raises(ValueError, match=r"\.(window|max_tokens|answer_tokens) must be a whole number"):
+        make(bad)
 
 
 @pytest.mark.parametrize("bad", ["text", 3, (True,), (-1,), (1.0,), None, (None,)])
 def test_bad_ids_name_their_field(bad):
-    for make in (lambda b: ShiftedWindow(8, b, (0,)), lambda b: HardCut(8, b), lambda b: Unlimited(8, (0,), b),
-                 lambda b: DelimitedWindow(8, b, (2,), (0,))):
+    for make in (lambda b: ShiftedWindow(8, b, (0,)), lambda b: HardCut(8, b),
+                 lambda b: Unlimited(8, (0,), b), lambda b: DelimitedWindow(8, b, (2,), (0,))):
         with pytest.raises(ValueError, match=r"_ids must be a tuple of token ids"): make(bad)

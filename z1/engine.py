@@ -264,7 +264,7 @@ def _groups(rows, most, size):
         wide = max(wide, size(row[1]))
     if group: yield group
 
-# %% ../nbs/06_engine.ipynb #65ad9bc3
+# %% ../nbs/06_engine.ipynb #a1b3b1f2
 class TransformersEngine:
     "Windowed decoding with transformers."
     def __init__(self,
@@ -288,7 +288,8 @@ class TransformersEngine:
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise ValueError(f"dtype must be a number format such as float32 or bfloat16, not {dtype!r}")
         try: model, tokenizer = (c.from_pretrained(path) for c in (AutoModelForCausalLM, AutoTokenizer))
-        except (OSError, SafetensorError) as e: raise ValueError(f"cannot load the model {str(path)!r}: {e}") from e
+        except (OSError, SafetensorError) as e:
+            raise ValueError(f"cannot load the model {str(path)!r}: {e}") from e
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device, getattr(torch, dtype)).eval(), tokenizer, **kwargs)
 

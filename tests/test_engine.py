@@ -1,0 +1,303 @@
+"The transformers engine against the reference loop of nbs/05_window.ipynb, token by token, in float32."
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from z1.engine import (Finished, GumbelProcessor, Request, RoomyLayer, Sampling, TransformersEngine,
+                       WindowProcessor, gumbel, new_cache, render)
+from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork
+
+VOCABULARY, CONTEXT = 97, 160
+EOS, HINT = (0, 3), (40, 41, 42)
+END, LONE = (28, 92), (5,)       # delimiters that this random model writes now and then
+MANY = tuple(i for i in range(0, VOCABULARY, 7) if i not in {*HINT, *END, *LONE})    # ends come early
+WINDOWS = (1, 2, 7, 16, 33)
+WARM = Sampling(temperature=0.9, top_p=0.95)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(1)
+    return Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True, initializer_range=0.5, bos_token_id=None, eos_token_id=0)).eval()
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    "Greedy decoding by the reference loop: no cache, no batch, no padding."
+    known = {}
+
+    def run(request, sampling=Sampling()):
+        @torch.no_grad()
+        def next_token(ids):
+            key = (request.prompt_ids, tuple(ids))
+            if key not in known: known[key] = model(torch.tensor([[*request.prompt_ids, *ids]])).logits[0, -1]
+            scores = known[key].clone()
+            if sampling.temperature:
+                scores = torch.log_softmax(scores / sampling.temperature, 0)
+                order = scores.argsort(descending=True)
+                before = scores[order].exp().cumsum(0) - scores[order].exp()
+                scores[order[before >= sampling.top_p]] = -torch.inf
+                noise = gumbel(torch.tensor([request.seed]), torch.tensor([len(ids)]), VOCABULARY)
+                scores = scores + noise[0]
+            return int(scores.argmax())
+        return decode(request.policy, next_token, request.start)
+    return run
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    torch.manual_seed(2)
+    return [tuple(torch.randint(7, VOCABULARY, (n,)).tolist()) for n in (1, 2, 5, 11, 12, 30)]
+
+
+def policies(eos=EOS):
+    for w in WINDOWS:
+        yield ShiftedWindow(w, HINT, eos, answer_tokens=6)
+        yield DelimitedWindow(w, END, HINT, eos, answer_tokens=6)
+        yield DelimitedWindow(w, LONE, (), eos, answer_tokens=3)
+        yield HardCut(w, eos)
+        yield Unlimited(w, eos, end_ids=END)
+
+
+def run(model, requests, sampling=Sampling(), **kwargs):
+    out = list(TransformersEngine(model, None, **kwargs).generate(requests, sampling, progress=False))
+    assert sorted(i for i, _ in out) == list(range(len(requests)))
+    return [ids for _, ids in sorted(out)]
+
+
+def test_mixed_in_one_batch_every_policy_and_window_is_the_reference(model, reference, prompts):
+    requests = [Request(p, policy) for p in prompts for policy in policies()]
+    for request, ids in zip(requests, run(model, requests)):
+        assert ids == reference(request), request
+        assert sum(map(len, request.policy.split(ids)[:3])) == len(ids) <= request.policy.max_tokens
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 2**20])
+def test_the_size_of_the_batch_changes_nothing(model, prompts, batch_tokens):
+    requests = [Request(p, policy) for p in prompts[::2] for policy in policies()]
+    assert run(model, requests, batch_tokens=batch_tokens) == run(model, requests)
+
+
+def test_the_tests_see_every_kind_of_ending(model, prompts):
+    "A random model must end early, be cut, and close its own thinking now and then."
+    requests = [Request(p, policy) for p in prompts for policy in policies(MANY)]
+    requests += [Request(p, policy) for p in prompts for policy in policies(EOS)]
+    outputs = zip(requests, run(model, requests))
+    splits = [(r.policy, r.policy.split(ids)) for r, ids in outputs if r.policy.window]
+    assert sum(s.cut for _, s in splits) > 10 and sum(not s.cut and not s.answer for _, s in splits) > 10
+    for end in (END, LONE): assert any(not s.cut and s.answer and p.end_ids == end for p, s in splits)
+
+
+def test_early_ends_leave_their_neighbours_alone(model, reference, prompts):
+    requests = [Request(p[k:] + p[:k], Unlimited(60, MANY)) for p in prompts for k in range(min(len(p), 6))]
+    outputs = run(model, requests)
+    assert len({len(ids) for ids in outputs}) > 4
+    assert outputs == [reference(r) for r in requests]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), WARM])
+def test_a_fork_continued_is_direct_decoding(model, prompts, sampling):
+    for eos in (EOS, MANY):
+        free = run(model, [Request(p, Unlimited(60, eos), seed=i) for i, p in enumerate(prompts)], sampling)
+        some = [(i, p) for i in range(len(prompts)) for p in policies(eos)]
+        direct = run(model, [Request(prompts[i], p, seed=i) for i, p in some], sampling)
+        starts = [Request(prompts[i], p, seed=i, start=fork(p, free[i]).ids) for i, p in some]
+        forked = run(model, starts, sampling)
+        assert forked == direct
+
+
+def test_sampling_is_the_reference_with_noise(model, reference, prompts):
+    requests = [Request(p, policy, seed=s) for p in prompts[2:4] for s in (0, 7, -1, 2**62)
+                for policy in (ShiftedWindow(7, HINT, EOS, 6), Unlimited(20, EOS))]
+    outputs = run(model, requests, WARM)
+    assert outputs == [reference(r, WARM) for r in requests]
+    assert len(set(outputs)) > len(outputs) // 2
+
+
+def test_samples_do_not_depend_on_their_batch(model, prompts):
+    requests = [Request(p, ShiftedWindow(16, HINT, EOS, 6), seed=s) for p in prompts for s in range(5)]
+    together = run(model, requests, WARM)
+    assert together == [run(model, [r], WARM)[0] for r in requests]
+    assert together == run(model, requests[::-1], WARM, batch_tokens=400)[::-1]
+
+
+def test_a_small_window_is_the_beginning_of_a_large_one(model, prompts):
+    for sampling in (Sampling(), WARM):
+        for p in prompts:
+            two = [Request(p, ShiftedWindow(w, HINT, EOS, 6), seed=3) for w in (7, 33)]
+            small, large = run(model, two, sampling)
+            n = len(ShiftedWindow(7, HINT, EOS).split(small).thinking)
+            assert small[:n] == large[:n]
+
+
+def test_the_processors_work_in_a_plain_generate(model, reference, prompts):
+    some = list(policies())[:12]
+    most = max(p.max_tokens for p in some)
+    ids, begin = torch.tensor([prompts[3]] * len(some)), [len(prompts[3])] * len(some)
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False,
+                         eos_token_id=-1, pad_token_id=0, logits_processor=[WindowProcessor(some, begin)],
+                         stopping_criteria=[Finished(some, begin)])
+    for policy, row in zip(some, out[:, len(prompts[3]):].tolist()):
+        assert policy.trim(row) == reference(Request(prompts[3], policy))
+
+
+def test_idle_steps_look_at_no_row():
+    class Silent(ShiftedWindow):
+        def force(self, ids): raise AssertionError("asked before anything was due")
+    processor = WindowProcessor([Silent(50, HINT, EOS)] * 4 + [Unlimited(99, EOS)] * 4, [10] * 8)
+    scores = torch.zeros(8, VOCABULARY)
+    for n in range(10, 60): assert processor(torch.zeros(8, n, dtype=torch.long), scores) is scores
+    with pytest.raises(AssertionError): processor(torch.zeros(8, 60, dtype=torch.long), scores)
+
+
+def test_forcing_leaves_other_rows_and_the_callers_scores_alone():
+    scores = torch.randn(2, VOCABULARY)
+    before = scores.clone()
+    process = WindowProcessor([ShiftedWindow(1, HINT, EOS), HardCut(9, EOS)], [3, 3])
+    out = process(torch.full((2, 4), 9), scores)
+    assert torch.equal(scores, before) and torch.equal(out[1], before[1])
+    assert out[0].argmax() == HINT[0] and out[0].isinf().sum() == VOCABULARY - 1
+
+
+def test_noise_is_gumbel_and_has_an_address():
+    seeds, where = torch.arange(2000), torch.full((2000,), 5)
+    noise = gumbel(seeds, where, 50)
+    assert noise.isfinite().all()
+    assert abs(noise.mean() - 0.5772) < 0.01 and abs(noise.var() - torch.pi**2 / 6) < 0.03
+    assert torch.equal(noise[[7, 3]], gumbel(torch.tensor([7, 3]), torch.tensor([5, 5]), 50))
+    assert abs(torch.corrcoef(torch.stack([noise[:, 0], noise[:, 1]]))[0, 1]) < 0.08
+    assert abs(torch.corrcoef(torch.stack([noise[:, 0], gumbel(seeds, where + 1, 50)[:, 0]]))[0, 1]) < 0.08
+    scores = GumbelProcessor([7], [2])(torch.zeros(1, 7, dtype=torch.long), torch.zeros(1, 50))
+    assert torch.equal(scores[0], noise[7])
+    GumbelProcessor([2**70, -2**70], [0, 0])                        # any whole number is a seed
+
+
+def test_nothing_of_the_callers_is_changed(model, prompts):
+    requests = [Request(prompts[0], p) for p in policies()]
+    spoilt = copy.deepcopy(model)
+    spoilt.generation_config.update(do_sample=True, temperature=0.1, repetition_penalty=3.0, max_length=3)
+    state = lambda m: (m.generation_config.to_dict(), m.config.to_dict(), m.training,
+                       {k: v.clone() for k, v in m.state_dict().items()})
+    before, asked = state(spoilt), copy.deepcopy(requests)
+    assert run(spoilt, requests) == run(model, requests)
+    after = state(spoilt)
+    assert before[:3] == after[:3] and all(torch.equal(before[3][k], after[3][k]) for k in before[3])
+    assert requests == asked
+
+
+def test_results_arrive_as_batches_finish(model, prompts):
+    stream = TransformersEngine(model, None, batch_tokens=1).generate(
+        [Request(p, HardCut(3, EOS)) for p in prompts], progress=False)
+    first, ids = next(stream)
+    assert 1 <= len(ids) <= 3 and first in range(len(prompts))
+    stream.close()
+
+
+def test_no_requests_and_finished_starts(model, prompts):
+    assert run(model, []) == []
+    done, policy = fork(HardCut(2, EOS), [9, 9, 9]), HardCut(2, EOS)
+    assert done.done and run(model, [Request(prompts[0], policy, start=done.ids)]) == [done.ids]
+    assert run(model, [Request(prompts[0], Unlimited(9, EOS), start=(9, 0, 9, 9, 9, 9, 9, 9, 9))]) == [(9, 0)]
+
+
+def test_requests_that_cannot_be_met_are_named_before_anything_is_decoded(model, prompts):
+    engine, good = TransformersEngine(model, None), Request(prompts[0], HardCut(2, EOS))
+    with pytest.raises(ValueError, match=r"request 1: .* the context is 160"):
+        engine.generate([good, Request(prompts[-1], Unlimited(CONTEXT, EOS))])
+    with pytest.raises(ValueError, match="request 1: there is no token 97"):
+        engine.generate([good, Request((1, VOCABULARY), HardCut(2, EOS))])
+    with pytest.raises(ValueError, match="request 0: there is no token 500"):
+        engine.generate([Request((1,), ShiftedWindow(2, (500,), EOS))])
+    full = Request(prompts[1], Unlimited(CONTEXT - len(prompts[1]), (VOCABULARY,)))
+    assert len(run(model, [full])[0]) == CONTEXT - len(prompts[1])       # exactly full is allowed
+
+
+@pytest.mark.parametrize("bad, word", [
+    (dict(prompt_ids=()), "prompt_ids is empty"), (dict(prompt_ids="text"), "prompt_ids must be"),
+    (dict(prompt_ids=(1, -1)), "prompt_ids must be"), (dict(prompt_ids=(1, True)), "prompt_ids must be"),
+    (dict(start=(1.5,)), "start must be"), (dict(policy=16), "policy must be"),
+    (dict(policy=None), "policy must be"),
+    (dict(seed=1.0), "seed must be"), (dict(seed=None), "seed must be"), (dict(seed=True), "seed must be")])
+def test_bad_requests(bad, word):
+    with pytest.raises(ValueError, match=f"Request.{word}"):
+        Request(**{"prompt_ids": (1,), "policy": HardCut(2, EOS), **bad})
+
+
+@pytest.mark.parametrize("bad", [
+    dict(temperature=-0.1), dict(temperature=float("nan")), dict(temperature=float("inf")),
+    dict(top_p=0), dict(top_p=1.01), dict(top_p=float("nan"))])
+def test_bad_sampling(bad):
+    with pytest.raises(ValueError, match=f"Sampling.{[*bad][0]} must be"): Sampling(**bad)
+
+
+def test_a_layer_with_room_is_a_layer(model):
+    plain, roomy = DynamicCache(config=model.config), new_cache(model)
+    assert all(isinstance(x, RoomyLayer) for x in roomy.layers)
+    x = torch.tensor([[9, 8, 7], [1, 2, 3]])
+    with torch.no_grad():
+        for _ in range(150):
+            a, b = (model(x, past_key_values=c).logits[:, -1] for c in (plain, roomy))
+            assert torch.equal(a, b)
+            x = a.argmax(1, keepdim=True)
+    assert plain.get_seq_length() == roomy.get_seq_length() == 152
+    sliding = copy.deepcopy(model)
+    sliding.config.layer_types, sliding.config.sliding_window = ["full_attention", "sliding_attention"], 8
+    with pytest.raises(ValueError, match="full attention only"): new_cache(sliding)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    bpe.train_from_iterator(["user assistant what is it\n"], trainers.BpeTrainer(
+        vocab_size=60, special_tokens=special, show_progress=False))
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", chat_template=(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"))
+
+
+def test_render(tokenizer):
+    ids = render(tokenizer, "what is it")
+    assert type(ids) is tuple and all(type(i) is int for i in ids)
+    assert tokenizer.decode(ids) == "<|im_start|>user\nwhat is it<|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(ValueError, match="no chat template"):
+        render(PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer), "what is it")
+
+
+def test_a_saved_model_decodes_as_it_did(model, tokenizer, prompts, tmp_path):
+    model.save_pretrained(tmp_path/"m")
+    tokenizer.save_pretrained(tmp_path/"m")
+    requests = [Request(p, ShiftedWindow(7, HINT, EOS, 6)) for p in prompts]
+    engine = TransformersEngine.from_pretrained(tmp_path/"m", device="cpu")
+    assert [ids for _, ids in sorted(engine.generate(requests, progress=False))] == run(model, requests)
+    info = engine.info()
+    assert info["engine"] == "transformers" and info["dtype"] == "float32" and info["device"] == "cpu"
+    assert info["model"] == str(tmp_path/"m") and engine.context == CONTEXT
+    json.dumps(info)
+    assert TransformersEngine.from_pretrained(tmp_path/"m", "bfloat16").info()["dtype"] == "bfloat16"
+    with pytest.raises(ValueError, match="dtype must be"):
+        TransformersEngine.from_pretrained(tmp_path/"m", "float99")
+    shutil.copytree(tmp_path/"m", tmp_path/"torn")
+    weights = tmp_path/"torn"/"model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot load the model"):
+        TransformersEngine.from_pretrained(tmp_path/"torn")
+
+
+def test_a_path_without_a_model(tmp_path):
+    for path in (tmp_path, tmp_path/"missing", "data/models/nano/missing", "missing"):
+        with pytest.raises(ValueError, match="no model at"): TransformersEngine.from_pretrained(path)
+
+
+def test_a_model_in_training_mode(model):
+    with pytest.raises(ValueError, match="training mode"):
+        TransformersEngine(copy.deepcopy(model).train(), None)
