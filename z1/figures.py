@@ -211,7 +211,7 @@ def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, ac
                  f"{end.accuracy:.0%} right with {end.tokens:,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #359585d8
+# %% ../nbs/13_figures.ipynb #059e64fa
 @themed
 def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and for both _low and _high
     "Accuracy and average thinking tokens by difficulty bucket, with intervals."
@@ -219,13 +219,14 @@ def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and
     need(df, "model", "difficulty", *parts, *(f"{p}_{end}" for p in parts for end in ("low", "high")))
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
     buckets = list(dict.fromkeys(df.difficulty.astype(str)))
+    longest = df.groupby("model").tokens.mean().idxmax()
     for i, (model, p) in enumerate(df.groupby("model", sort=False)):
         x = np.array([buckets.index(str(b)) for b in p.difficulty]) + .08 * i
         for ax, y in zip(axes, parts): curve(ax, x, p[y], look(model), p[f"{y}_low"], p[f"{y}_high"])
-        side = "left" if p.tokens.mean() == df.groupby("model").tokens.mean().max() else "right"
-        label(axes[1], NAMES.get(model, model), list(zip(x, p.tokens))[-2:][0], look(model)["color"], side)
+        at, side = list(zip(x, p.tokens))[-2:][0], "left" if model == longest else "right"
+        label(axes[1], NAMES.get(model, model), at, look(model)["color"], side)
     for ax, text in zip(axes, ("accuracy", "average thinking tokens")):
-        ax.set(xlabel="executed steps", ylabel=text, ylim=(0, None))
+        ax.set(xlabel="executed steps", ylabel=text, ylim=(0, 1.05 if text == parts[0] else None))
         ax.set_xticks(range(len(buckets)), buckets)
     axes[0].yaxis.set_major_formatter("{x:.0%}")
     who, (low, high) = df.model.iloc[0], df[df.model == df.model.iloc[0]].tokens.iloc[[0, -1]]
@@ -293,7 +294,7 @@ def length_histogram(lengths: dict):  # name of a training set -> its trajectory
                  f"half of them at most {np.median(values):,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #f6651114
+# %% ../nbs/13_figures.ipynb #100e88f3
 PAPER_RATIOS = {"paper, headline": .30, "paper, Figure 1b": .46}
 
 @themed
@@ -304,7 +305,7 @@ def ratio_curve(df: pd.DataFrame):  # group, accuracy, ratio, low, high; the fir
     if df.group.nunique() > len(styles): raise ValueError(f"at most {len(styles)} groups fit in one picture")
     fig, ax = plt.subplots()
     for (group, p), style in zip(df.groupby("group", sort=False), styles):
-        curve(ax, p.accuracy, p.ratio, style | {"label": group}, p.low, p.high)
+        curve(ax, p.accuracy, p.ratio, style | {"label": group, "markevery": -4}, p.low, p.high)
     for text, value in PAPER_RATIOS.items():
         ax.axhline(value, ls=(0, (1, 3)), color=INK, lw=1.4, zorder=0)
         ax.plot(1, value, "D", mfc="white", mec=INK, transform=ax.get_yaxis_transform(), clip_on=False)

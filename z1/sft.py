@@ -6,7 +6,7 @@
 __all__ = ['CARD', 'Architecture', 'new_model', 'TokenBatches', 'Training', 'MuonAdamW', 'make_trainer', 'is_trained', 'publish',
            'last_checkpoint', 'train']
 
-# %% ../nbs/10_sft.ipynb #c03be11a
+# %% ../nbs/10_sft.ipynb #14eb1576
 import json, math, os, random, shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, set_seed
-from transformers import get_cosine_schedule_with_warmup
+from transformers import (PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Qwen2Config, Qwen2ForCausalLM,
+                          get_cosine_schedule_with_warmup, set_seed)
 
 from .core import Manifest, atomic, versions
 from .dataset import conversation
@@ -104,7 +104,7 @@ class MuonAdamW(torch.optim.Optimizer):
         for part, state in zip(self.parts, state_dict["parts"]): part.load_state_dict(state)
         self._share()
 
-# %% ../nbs/10_sft.ipynb #09a8c30a
+# %% ../nbs/10_sft.ipynb #ab7af9d5
 def make_trainer(
         rows: Dataset,                       # of `dataset.load_rows`
         tokenizer: PreTrainedTokenizerBase,
@@ -134,8 +134,10 @@ def make_trainer(
         disable_tqdm=quiet)
     turns = rows.map(lambda row: conversation(row["question"], row["response"]), remove_columns=rows.column_names,
                      keep_in_memory=True)
-    return TokenTrainer(model=model, args=config, train_dataset=turns, processing_class=tokenizer,
-                        optimizers=(optimizer, schedule))
+    trainer = TokenTrainer(model=model, args=config, train_dataset=turns, processing_class=tokenizer,
+                           optimizers=(optimizer, schedule))
+    if quiet: trainer.remove_callback(PrinterCallback)
+    return trainer
 
 # %% ../nbs/10_sft.ipynb #c12b7cc4
 def is_trained(folder: str | Path, recipe_hash: str) -> bool:  # a published model; the hash of what is wanted
@@ -145,7 +147,7 @@ def is_trained(folder: str | Path, recipe_hash: str) -> bool:  # a published mod
     try: return json.loads(manifest.read_text())["recipe_hash"] == recipe_hash
     except (ValueError, KeyError): return False
 
-# %% ../nbs/10_sft.ipynb #a8369674
+# %% ../nbs/10_sft.ipynb #e3f4a735
 CARD = """---
 library_name: transformers
 tags: [test-time-scaling, z1]
@@ -167,6 +169,7 @@ def publish(trainer, tokenizer: PreTrainedTokenizerBase, folder: Path, manifest:
         temp.write_text("\n".join(json.dumps(r) for r in trainer.state.log_history if "loss" in r) + "\n")
     manifest.write(folder/"manifest.json", **facts, versions=versions("torch", "transformers", "trl", "datasets"))
     staging = folder/"staging"
+    trainer.model.config.use_cache = True
     trainer.model.to(torch.bfloat16).save_pretrained(staging)
     for name in ("config.json", "generation_config.json", "model.safetensors"): os.replace(staging/name, folder/name)
     for leftover in staging.iterdir(): leftover.unlink()
