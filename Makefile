@@ -7,7 +7,8 @@ PYTHON ?= python3
 BIN       := .venv/bin
 RESULTS   := data/results/$(RECIPE)
 DONE      := $(RESULTS)/notebooks
-MODULES   := $(wildcard z1/*.py)
+MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
+COMPUTING := $(filter-out z1/figures.py z1/statistics.py,$(MODULES))
 MODELS    := z1 r1 r1_equal
 PAPER     := $(notdir $(basename $(wildcard nbs/experiments/fig_paper_*.ipynb nbs/experiments/tab_paper_*.ipynb)))
 MEASURED  := $(notdir $(basename $(wildcard nbs/experiments/fig_nano_*.ipynb nbs/experiments/tab_nano_*.ipynb)))
@@ -69,20 +70,20 @@ define notebook
 endef
 NBS := nbs/experiments
 
-$(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(MODULES)
+$(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p style $*)
 
 # exp_train-<model>-s<seed> and exp_sweep-<model>-s<seed>
 model = $(firstword $(subst -s, ,$*))
 seed  = $(lastword $(subst -s, ,$*))
 
-$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb $(DONE)/exp_generate-r1.ipynb $(MODULES)
+$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb $(DONE)/exp_generate-r1.ipynb $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
-$(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(MODULES)
+$(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
-$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(MODULES)
+$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p seeds "$(SEEDS)")
 
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from z1.core import Ledger, Manifest, Sample, atomic, commit, fingerprint, root, stream, versions
 

@@ -294,7 +294,7 @@ def length_histogram(lengths: dict):  # name of a training set -> its trajectory
                  f"half of them at most {np.median(values):,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #100e88f3
+# %% ../nbs/13_figures.ipynb #7afec45d
 PAPER_RATIOS = {"paper, headline": .30, "paper, Figure 1b": .46}
 
 @themed
@@ -305,7 +305,7 @@ def ratio_curve(df: pd.DataFrame):  # group, accuracy, ratio, low, high; the fir
     if df.group.nunique() > len(styles): raise ValueError(f"at most {len(styles)} groups fit in one picture")
     fig, ax = plt.subplots()
     for (group, p), style in zip(df.groupby("group", sort=False), styles):
-        curve(ax, p.accuracy, p.ratio, style | {"label": group, "markevery": -4}, p.low, p.high)
+        curve(ax, p.accuracy, p.ratio, style | {"label": group, "markevery": 4}, p.low, p.high)
     for text, value in PAPER_RATIOS.items():
         ax.axhline(value, ls=(0, (1, 3)), color=INK, lw=1.4, zorder=0)
         ax.plot(1, value, "D", mfc="white", mec=INK, transform=ax.get_yaxis_transform(), clip_on=False)
