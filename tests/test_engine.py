@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from z1.engine import (Finished, GumbelProcessor, Request, RoomyLayer, Sampling, TransformersEngine,
-                       WindowProcessor, gumbel, new_cache, render)
+                       WindowProcessor, gumbel, new_cache, render, trunks)
 from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork
 
 VOCABULARY, CONTEXT = 97, 160
@@ -101,6 +101,75 @@ def test_early_ends_leave_their_neighbours_alone(model, reference, prompts):
     outputs = run(model, requests)
     assert len({len(ids) for ids in outputs}) > 4
     assert outputs == [reference(r) for r in requests]
+
+
+def tokens_read(model, requests, sampling=Sampling(), **kwargs):
+    "The outputs, and how many tokens the model read before it wrote (a step of decoding reads one a row)."
+    read = []
+    def count(module, args, given):
+        if given["input_ids"].shape[1] > 1: read.append(given["input_ids"].numel())
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    outputs = run(model, requests, sampling, **kwargs)
+    hook.remove()
+    return outputs, sum(read)
+
+
+def forks(prompts, starts, hints=(HINT, HINT[::-1] * 3), windows=(1, 2, 9, 20, 33, 50, 70), **kwargs):
+    "Starts cut at every window, under every hint, as a sweep asks for them."
+    return [Request(p, ShiftedWindow(w, h, (VOCABULARY,), 4), start=s[:w] + h, **kwargs)
+            for p, s in zip(prompts, starts) for w in windows for h in hints]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), WARM])
+def test_forks_that_share_their_reading_are_those_decoded_one_by_one(model, reference, prompts, sampling):
+    prompts = prompts[::2]
+    starts = run(model, [Request(p, Unlimited(70, (VOCABULARY,)), seed=5) for p in prompts], sampling)
+    requests = forks(prompts, starts, seed=5)
+    requests += forks(prompts[:2], [s[:30] + s[40:] + s[30:40] for s in starts], seed=6)  # of another thought
+    requests += [Request(p, q, seed=7) for p in prompts for q in (HardCut(9, EOS), Unlimited(70, EOS))]
+    longer = Unlimited(80, (VOCABULARY,))
+    requests += [Request(prompts[0], longer, start=starts[0][:n]) for n in (0, 1, 2, 69)]
+    alone = [run(model, [r], sampling)[0] for r in requests]
+    assert run(model, requests, sampling) == alone
+    assert run(model, requests[::-1], sampling, batch_tokens=1500)[::-1] == alone
+    assert alone[::9] == [reference(r, sampling) for r in requests[::9]]
+
+
+def test_a_shared_prefix_is_read_once(model, prompts):
+    torch.manual_seed(3)
+    for p in prompts:
+        start = tuple(torch.randint(7, VOCABULARY, (70,)).tolist())
+        requests = forks([p], [start], windows=(20, 33, 50, 70))
+        tail = len(HINT) * 3 - 1                               # the newest token is read by the first step
+        shared = len(p) + len(start)
+        outputs, read = tokens_read(model, requests)
+        assert read == shared + len(requests) * tail
+        alone, each = zip(*(tokens_read(model, [r]) for r in requests))
+        assert outputs == [ids for ids, in alone]
+        assert sum(each) == sum(len(p + r.start) - 1 for r in requests) > 1.9 * read
+    same = [Request(prompts[-1], HardCut(3, EOS), seed=s) for s in range(9)]
+    assert tokens_read(model, same, WARM)[1] == len(prompts[-1]) - 1      # samples share their prompt
+
+
+def test_forks_of_one_problem_share_a_batch(model, prompts):
+    two = [prompts[3], prompts[4][:11]]                           # prompts of the same length
+    starts = [tuple(range(10, 80)), tuple(range(20, 90))]
+    requests = forks(two, starts)
+    mixed = [r for pair in zip(requests[:14], requests[14:]) for r in pair]
+    width = max(len(r.prompt_ids) + r.policy.max_tokens for r in mixed)
+    assert tokens_read(model, mixed, batch_tokens=14 * width)[1] == tokens_read(model, mixed)[1]
+
+
+def test_trunks():
+    def ask(start, prompt=(1,) * 9): return Request(prompt, Unlimited(200, EOS), start=start)
+    long = tuple(range(5, 95))
+    assert trunks([ask(long)]) == ([0], 0)
+    assert trunks([ask(long[:50]), ask(long), ask(long[:20])]) == ([1, 1, 1], 0)           # prefixes
+    assert trunks([ask(long[:50] + HINT), ask(long + HINT)]) == ([1, 1], 2)
+    assert trunks([ask(long, (2,) * 9), ask(long)]) == ([0, 1], 0)                         # other prompts
+    assert trunks([ask(long), ask(long[::-1])]) == ([0, 1], 0)                             # other thoughts
+    assert trunks([ask(()), ask(()), ask((5,))]) == ([2, 2, 2], 0)                         # samples
+    assert trunks([]) == ([], 0)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), WARM])

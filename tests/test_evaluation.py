@@ -140,14 +140,14 @@ import pickle, sys, time
 from pathlib import Path
 import torch
 from z1.core import Ledger
+from z1.engine import TransformersEngine
+from z1.evaluation import sweep
 
 class Slow(Ledger):          # time enough to be killed between any two rows
     def append(self, row):
         super().append(row)
         time.sleep(0.01)
 
-from z1.engine import TransformersEngine
-from z1.evaluation import sweep
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 policies, problems, sampling = pickle.loads((folder/"asked.pickle").read_bytes())

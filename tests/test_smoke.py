@@ -137,7 +137,7 @@ def test_a_figure_drawn_again_is_the_same_to_the_byte(whole):
 
 def test_killed_at_a_random_moment_and_made_again_everything_is_the_same(whole):
     (RESULTS/"samples.parquet").unlink()
-    after = random.uniform(0.1, 0.9) * whole["seconds"]
+    after = random.uniform(0.1, 0.75) * whole["seconds"]
     process = start("FRESH=1")
     time.sleep(after)
     assert process.poll() is None, "it ended before it was killed"
@@ -145,9 +145,9 @@ def test_killed_at_a_random_moment_and_made_again_everything_is_the_same(whole):
     begun = notebooks(process.stdout.read())
     note = f"killed after {after:.1f} of {whole['seconds']:.1f} seconds, in {begun[-2:]}"
     assert not survivors, f"{note}: kernels outlived the kill: {survivors}"
+    finished = {p.stem for p in (RESULTS/"notebooks").glob("*.ipynb")}
     said, _ = make()
-    again = notebooks(said)
-    assert set(begun[:-2]) & set(again) == set(), f"{note}: what was finished is not run again"
+    assert finished <= set(begun) and not finished & set(notebooks(said)), f"{note}: what was finished is not run again"
     pd.testing.assert_frame_equal(read_samples(RESULTS), whole["samples"])
     assert weights() == whole["weights"], note
     assert artefacts() == whole["artefacts"], note

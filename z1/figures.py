@@ -294,7 +294,7 @@ def length_histogram(lengths: dict):  # name of a training set -> its trajectory
                  f"half of them at most {np.median(values):,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #7afec45d
+# %% ../nbs/13_figures.ipynb #0ef6a253
 PAPER_RATIOS = {"paper, headline": .30, "paper, Figure 1b": .46}
 
 @themed
@@ -309,7 +309,7 @@ def ratio_curve(df: pd.DataFrame):  # group, accuracy, ratio, low, high; the fir
     for text, value in PAPER_RATIOS.items():
         ax.axhline(value, ls=(0, (1, 3)), color=INK, lw=1.4, zorder=0)
         ax.plot(1, value, "D", mfc="white", mec=INK, transform=ax.get_yaxis_transform(), clip_on=False)
-        ax.annotate(f"{value:.2f}\n{text}", (1, value), xycoords=("axes fraction", "data"), xytext=(9, 0),
+        ax.annotate(f"{value:.2f} {text}", (1, value), xycoords=("axes fraction", "data"), xytext=(9, 0),
                     textcoords="offset points", va="center", fontsize=10)
     ax.axhline(1, color=GREY, lw=1)
     ax.set(xlabel="accuracy", ylabel="thinking tokens, Z1 / R1", ylim=(0, max(1.12, df[["ratio", "high"]].max().max() * 1.04)))
