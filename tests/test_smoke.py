@@ -137,13 +137,16 @@ def test_a_figure_drawn_again_is_the_same_to_the_byte(whole):
 
 def test_killed_at_a_random_moment_and_made_again_everything_is_the_same(whole):
     (RESULTS/"samples.parquet").unlink()
-    after = random.uniform(0.1, 0.75) * whole["seconds"]
-    process = start("FRESH=1")
+    victim, after = random.choice([n for n in notebooks(whole["said"]) if n.startswith("exp_")]), random.uniform(0, 12)
+    process, begun = start("FRESH=1"), []
+    for line in process.stdout:
+        begun += notebooks(line)
+        if victim in begun: break
     time.sleep(after)
     assert process.poll() is None, "it ended before it was killed"
     survivors = kill(process)
-    begun = notebooks(process.stdout.read())
-    note = f"killed after {after:.1f} of {whole['seconds']:.1f} seconds, in {begun[-2:]}"
+    begun += notebooks(process.stdout.read())
+    note = f"killed {after:.1f} seconds into {victim}; begun by then: {begun}"
     assert not survivors, f"{note}: kernels outlived the kill: {survivors}"
     finished = {p.stem for p in (RESULTS/"notebooks").glob("*.ipynb")}
     said, _ = make()
