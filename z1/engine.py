@@ -142,7 +142,7 @@ def processors(requests: Sequence[Request], begin: Sequence[int], sampling: Samp
         out.append(GumbelProcessor([r.seed for r in requests], begin, device))
     return out + [WindowProcessor([r.policy for r in requests], begin)]
 
-# %% ../nbs/06_engine.ipynb #57fcfaac
+# %% ../nbs/06_engine.ipynb #a174547a
 class RoomyLayer(DynamicLayer):
     "A cache layer that grows by 128 columns at a time."
     room = ()  # two tensors (rows, heads, capacity, width): keys and values
@@ -155,11 +155,10 @@ class RoomyLayer(DynamicLayer):
     def show(self, columns):
         self.keys, self.values = (x[:, :, :columns] for x in self.room)
         return self.keys, self.values
-    def update(self, key_states, value_states, *args, **kwargs):
-        n, new = self.get_seq_length(), (key_states, value_states)
-        m = n + key_states.shape[2]
-        if not self.room or m > self.room[0].shape[2]: self.reserve(len(key_states), m, *new)
-        for room, x in zip(self.room, new): room[:, :, n:m] = x
+    def update(self, keys, values, *args, **kwargs):
+        m = (n := self.get_seq_length()) + keys.shape[2]
+        if not self.room or m > self.room[0].shape[2]: self.reserve(len(keys), m, keys, values)
+        for room, x in zip(self.room, (keys, values)): room[:, :, n:m] = x
         return self.show(m)
     def keep(self, rows, first):
         "Go on with some rows, and with the columns from `first` on."
@@ -259,7 +258,7 @@ class Batch:
             self._settle()
         return [(number, request.policy.trim(ids)) for number, request, ids in gone]
 
-# %% ../nbs/06_engine.ipynb #f4a9ec50
+# %% ../nbs/06_engine.ipynb #64912db8
 def _longest(request): return len(request.prompt_ids) + request.policy.max_tokens  # positions it may fill
 
 class TransformersEngine:
@@ -278,21 +277,22 @@ class TransformersEngine:
             device: str | None = None,    # default: a GPU if there is one
             **kwargs) -> "TransformersEngine":
         "Load model and tokenizer."
-        at = Path(path)
-        if not (at/"config.json").exists() and (at.exists() or at.is_absolute() or len(at.parts) != 2):
+        at, hub = Path(path), str(path).count("/") == 1 and str(path)[0] not in "./~"
+        if not (at/"config.json").exists() and (at.exists() or not hub):
             raise ValueError(f"no model at {str(path)!r} (no config.json): train it first, or mend the path")
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise ValueError(f"dtype must be a number format such as float32 or bfloat16, not {dtype!r}")
-        try: model, tokenizer = (c.from_pretrained(path) for c in (AutoModelForCausalLM, AutoTokenizer))
-        except (OSError, SafetensorError) as e:
+        try:
+            model, tokenizer = (c.from_pretrained(path) for c in (AutoModelForCausalLM, AutoTokenizer))
+            if len(tokenizer) <= len(tokenizer.all_special_tokens): raise OSError("its tokenizer is missing")
+        except (OSError, ValueError, SafetensorError) as e:
             raise ValueError(f"cannot load the model {str(path)!r}: {e}") from e
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(device, getattr(torch, dtype)).eval(), tokenizer, **kwargs)
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"), getattr(torch, dtype))
+        return cls(model.eval(), tokenizer, **kwargs)
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):
         "Yield (index, output) as rows finish; see `Engine`."
         for i, r in enumerate(requests := list(requests)): self._check(i, r)
-        return iter(tqdm(self._run(requests, sampling), total=len(requests), unit="sample",
-                         disable=not progress))
+        return iter(tqdm(self._run(requests, sampling), total=len(requests), unit="sample", disable=not progress))
     def _run(self, requests, sampling):
         todo = [(i, r) for i, r in enumerate(requests) if not r.policy.done(r.start)]
         yield from ((i, r.policy.trim(r.start)) for i, r in enumerate(requests) if r.policy.done(r.start))

@@ -17,18 +17,17 @@ from hashlib import sha256
 
 from .core import Problem, Trajectory, stream
 
-# %% ../nbs/01_programs.ipynb #2d181a7d
+# %% ../nbs/01_programs.ipynb #ddd5e2c0
 VARIABLES = "abc"
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
-GRAMMAR = {"init": re.compile(r"a=\d;b=\d;c=\d"), "assign": re.compile(rf" {{0,2}}[abc]={EXPRESSION}"),
-           "for": re.compile(r"for i in range\(\d\):"), "if": re.compile(r" ?if [abc][<>][abc\d]:"),
-           "else": re.compile(r" ?else:"), "print": re.compile(r"print\(([abc]|\(\d[-+*]\d\)%10)\)")}
+GRAMMAR = {"init": r"a=\d;b=\d;c=\d", "assign": rf" {{0,2}}[abc]={EXPRESSION}", "for": r"for i in range\(\d\):",
+           "if": r" ?if [abc][<>][abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
 
 def check(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line outside the grammar."
     kinds = []
     for number, line in enumerate(source.split("\n"), 1):
-        kind = next((k for k, pattern in GRAMMAR.items() if pattern.fullmatch(line)), None)
+        kind = next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
         if kind is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
                                           f"a line is one of {', '.join(GRAMMAR)}")
         kinds.append(kind)

@@ -139,13 +139,14 @@ def make_trainer(
     if quiet: trainer.remove_callback(PrinterCallback)
     return trainer
 
-# %% ../nbs/10_sft.ipynb #c12b7cc4
+# %% ../nbs/10_sft.ipynb #bd158e4b
 def is_trained(folder: str | Path, recipe_hash: str) -> bool:  # a published model; the hash of what is wanted
     "Whether a folder holds a finished model made by exactly this recipe."
     manifest = Path(folder)/"manifest.json"
     if not (manifest.exists() and (Path(folder)/"model.safetensors").exists()): return False
-    try: return json.loads(manifest.read_text())["recipe_hash"] == recipe_hash
-    except (ValueError, KeyError): return False
+    try: made = json.loads(manifest.read_text())
+    except ValueError: return False
+    return isinstance(made, dict) and made.get("recipe_hash") == recipe_hash
 
 # %% ../nbs/10_sft.ipynb #e3f4a735
 CARD = """---
