@@ -56,7 +56,12 @@ def kill(process):
 def notebooks(said): return re.findall(r"^((?:exp|fig|tab)_\S+)$", said, re.M)
 
 
-def artefacts(): return {p.name: p.read_bytes() for p in sorted((RESULTS/"figures").iterdir())}
+def artefacts():
+    "Bytes of every figure and table. The seconds that a training took are measured anew by each, so they are left out."
+    found = {p.name: p.read_bytes() for p in sorted((RESULTS/"figures").iterdir())}
+    timed = pd.read_csv(RESULTS/"figures"/"tab_nano_equal.csv").drop(columns=["z1 seconds", "r1 seconds"])
+    assert found.pop("tab_nano_equal.md")
+    return found | {"tab_nano_equal.csv": timed.to_csv().encode()}
 
 
 def untouched():
@@ -94,7 +99,7 @@ def test_from_nothing_to_figures(whole):
     assert {name for name in experiments if name[:4] in ("fig_", "tab_")} <= drawn
     for name in drawn:
         ends = {".svg", ".png"} if name.startswith("fig_") else {".md", ".csv"}
-        assert all(whole["artefacts"].get(name + end) for end in ends), name
+        assert all((RESULTS/"figures"/(name + end)).stat().st_size for end in ends), name
     assert "up to date" in whole["said"].splitlines()[-1]
     assert untouched() == whole["others"], "smoke writes under data/*/smoke only"
 
