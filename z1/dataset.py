@@ -6,7 +6,7 @@
 __all__ = ['LABELS', 'NAMED', 'PIECES', 'SPECIAL', 'CHATML', 'train_tokenizer', 'conversation', 'count_tokens', 'curate',
            'save_rows', 'load_rows', 'length_statistics']
 
-# %% ../nbs/09_dataset.ipynb #8a9ffd8d
+# %% ../nbs/09_dataset.ipynb #102b3cee
 import json, re
 from collections import Counter
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from .core import Trajectory, atomic
 
-# %% ../nbs/09_dataset.ipynb #05891bd5
+# %% ../nbs/09_dataset.ipynb #ebcdf591
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
 NAMED = [piece.replace("v", v) for piece in (" v:", "v=", "(v", "if v", "print(v)") for v in "abc"]
-PIECES = LABELS + NAMED + ["print((", ")%10", " # ", "+", "-", "*", "<", ">"]
+PIECES = LABELS + NAMED + ["if ", "print((", ")%10", " # ", "+", "-", "*", "<"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 CHATML = ("{% for m in messages %}{{ '' if loop.first else '\n' }}<|im_start|>{{ m['role'] + '\n' + m['content'] }}"
           "<|im_end|>{% endfor %}{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}")
@@ -42,7 +42,7 @@ def train_tokenizer(
     tokenizer.model_max_length, tokenizer.chat_template = context, CHATML
     return tokenizer
 
-# %% ../nbs/09_dataset.ipynb #16d16ec1
+# %% ../nbs/09_dataset.ipynb #f1de88a9
 def conversation(question: str, response: str) -> dict:
     "A training row as trl reads it: a user's turn, and the assistant's turn that is learned."
     return {"prompt": [{"role": "user", "content": question}],
@@ -61,7 +61,7 @@ def count_tokens(
     lengths = [[len(ids) for ids in tokenizer(texts).input_ids] for texts in (asked, whole)]
     return [(total - prompt, total) for prompt, total in zip(*lengths)]
 
-# %% ../nbs/09_dataset.ipynb #0b18be3a
+# %% ../nbs/09_dataset.ipynb #0e158e5f
 def curate(
         trajectories: Iterable[Trajectory],
         tokenizer: PreTrainedTokenizerBase,  # decides the lengths
@@ -81,7 +81,7 @@ def curate(
                                   f"give more problems, or raise max_tokens above {max_tokens}")
     return kept, dropped
 
-# %% ../nbs/09_dataset.ipynb #74b6625b
+# %% ../nbs/09_dataset.ipynb #bd4de72b
 def save_rows(kept: list[dict], dropped: list[dict], path: str | Path):  # the .parquet file
     "Write the training set, and the dropped rows as `<name>.dropped.jsonl` beside it."
     path = Path(path)
@@ -99,7 +99,7 @@ def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`
     if not len(rows): raise ValueError(f"{path}: holds no rows; delete it and run exp_generate with more problems")
     return rows
 
-# %% ../nbs/09_dataset.ipynb #f757d975
+# %% ../nbs/09_dataset.ipynb #a34c78ee
 def length_statistics(tokens: Iterable[int]) -> dict:  # response lengths
     "Rows, total, mean, smallest and largest length of a training set, in tokens (the columns of the paper's Table 3)."
     tokens = np.asarray(list(tokens))

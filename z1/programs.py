@@ -9,7 +9,7 @@ __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'LINES', 'BODY', 'ROUNDS', 'SPL
            'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace', 'z1_style',
            'r1_style', 'initial_value', 'make_word_problem']
 
-# %% ../nbs/01_programs.ipynb #5ab1dd64
+# %% ../nbs/01_programs.ipynb #156b2f4b
 import random, re, sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,23 +17,27 @@ from hashlib import sha256
 
 from .core import Problem, Trajectory, stream
 
-# %% ../nbs/01_programs.ipynb #ddd5e2c0
+# %% ../nbs/01_programs.ipynb #ad8b0b39
 VARIABLES = "abc"
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
 GRAMMAR = {"init": r"a=\d;b=\d;c=\d", "assign": rf" {{0,2}}[abc]={EXPRESSION}", "for": r"for i in range\(\d\):",
-           "if": r" ?if [abc][<>][abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
+           "if": r" ?if [abc\d]<[abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
 
 def check(source: str) -> list[str]:  # a program, one statement a line
-    "Name the kind of each line; raises ValueError naming the first line outside the grammar."
+    "Name the kind of each line; raises ValueError naming the first line that doesn't belong there."
     kinds = []
     for number, line in enumerate(source.split("\n"), 1):
         kind = next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
         if kind is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
                                           f"a line is one of {', '.join(GRAMMAR)}")
+        if (kind == "init") != (number == 1):
+            raise ValueError(f"line {number}: {line!r}: a program sets its variables in line 1, and only there")
         kinds.append(kind)
+    try: compile(source, "<program>", "exec")
+    except SyntaxError as e: raise ValueError(f"line {e.lineno}: {e.msg}: lines in this order are no program") from e
     return kinds
 
-# %% ../nbs/01_programs.ipynb #60690616
+# %% ../nbs/01_programs.ipynb #44c3b755
 @dataclass(frozen=True)
 class Step:
     "One executed line and what the variables held before and after it."
@@ -59,13 +63,13 @@ def execute(source: str) -> tuple[list[Step], str]:  # a program of the nano wor
              if kinds[line - 1] != "for" or then == line + 1]
     return steps, "".join(printed)
 
-# %% ../nbs/01_programs.ipynb #6c095327
+# %% ../nbs/01_programs.ipynb #2a89f594
 def difficulty(source: str) -> int:  # a program of the nano world
     "Number of executed assignments after the first line."
     kinds = check(source)
     return sum(kinds[s.line - 1] == "assign" for s in execute(source)[0])
 
-# %% ../nbs/01_programs.ipynb #140015d6
+# %% ../nbs/01_programs.ipynb #23ec91d5
 LINES, BODY, ROUNDS = 9, range(1, 4), range(2, 6)  # most lines; lines in a loop's body; its rounds
 
 def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignments
@@ -74,7 +78,7 @@ def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignmen
     return [(before, body, rounds, rest - before) for body, rounds, lines in loops
             if (rest := steps - body * rounds) >= 0 and lines + rest <= LINES for before in range(rest + 1)]
 
-# %% ../nbs/01_programs.ipynb #03dd5b3e
+# %% ../nbs/01_programs.ipynb #64a602f1
 def expression(rng: random.Random) -> str:
     "A random operation on a variable and another one or a digit, modulo 10."
     left, op = rng.choice(VARIABLES), rng.choice("+-*")
@@ -88,23 +92,24 @@ def assignment(rng: random.Random, indent: str) -> str:
 def conditional(rng: random.Random, indent: str) -> str:
     "A random `if` with an `else`: four lines, of which one assignment is executed."
     left = rng.choice(VARIABLES)
-    right = rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 7))] * 2)
-    return (f"{indent}if {left}{rng.choice('<>')}{right}:\n{assignment(rng, indent + ' ')}\n"
+    sides = [left, rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 7))] * 2)]
+    rng.shuffle(sides)
+    return (f"{indent}if {'<'.join(sides)}:\n{assignment(rng, indent + ' ')}\n"
             f"{indent}else:\n{assignment(rng, indent + ' ')}")
 
-# %% ../nbs/01_programs.ipynb #f6c8ab6f
+# %% ../nbs/01_programs.ipynb #14898259
 def skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
     slots = [""] * before + [" "] * body + [""] * after
     room = len(slots) + (body > 0) + 2 + 3 <= LINES
-    special = rng.randrange(len(slots)) if slots and room and rng.random() < 1/2 else None
+    special = rng.randrange(len(slots)) if slots and room and rng.random() < 3/4 else None
     parts = [(conditional if i == special else assignment)(rng, indent) for i, indent in enumerate(slots)]
     if body: parts.insert(before, f"for i in range({rounds}):")
     first = ";".join(f"{v}={rng.randint(0, 9)}" for v in VARIABLES)
     return "\n".join([first, *parts]).split("\n")
 
-# %% ../nbs/01_programs.ipynb #edf679e6
+# %% ../nbs/01_programs.ipynb #bdcbbd02
 def finish(rng: random.Random, lines: list[str], wanted: str) -> str | None:
     "Add a print that gives the wanted digit and can't be read off line 1; None if there is no such print."
     if len(lines) == 1:
@@ -121,7 +126,7 @@ def draw(rng: random.Random, steps: int) -> str:  # executed assignments, 0 to 1
     while True:
         if source := finish(rng, skeleton(rng, steps), wanted): return source
 
-# %% ../nbs/01_programs.ipynb #25c08029
+# %% ../nbs/01_programs.ipynb #30b338bd
 SPLITS = ("dev", "test")  # one program in 16 each; all others are for training
 
 def split_of(source: str) -> str:  # a program
@@ -129,7 +134,7 @@ def split_of(source: str) -> str:  # a program
     bucket = sha256(source.encode()).digest()[0] % 16
     return SPLITS[bucket] if bucket < len(SPLITS) else "train"
 
-# %% ../nbs/01_programs.ipynb #0087c88e
+# %% ../nbs/01_programs.ipynb #74a9fb24
 BUCKETS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 16))  # ranges of executed steps
 SHARES = (20, 25, 25, 20, 10)                          # percent of problems in each
 
@@ -144,7 +149,7 @@ def listing(source: str) -> str:
 
 QUESTION = "What does this program print?\n"
 
-# %% ../nbs/01_programs.ipynb #7e8ea254
+# %% ../nbs/01_programs.ipynb #8d802189
 def make_problem(
         split: str,  # "train", "dev" or "test"
         index: int,  # which problem of the split
@@ -173,7 +178,7 @@ def program_of(problem: Problem) -> str:
     "The program that a problem asks about."
     return re.sub(r"^\d+: ", "", problem.prompt.removeprefix(QUESTION), flags=re.M)
 
-# %% ../nbs/01_programs.ipynb #bc26034f
+# %% ../nbs/01_programs.ipynb #80941986
 def show(state: dict) -> str: return " ".join(f"{v}:{state[v]}" for v in VARIABLES)
 
 def fill(text: str, state: dict) -> str: return "".join(str(state.get(ch, ch)) for ch in text)
@@ -204,7 +209,7 @@ def trace(source: str) -> str:  # a program of the nano world
         out.append(f"{s.line}: {note}")
     return "\n".join(out)
 
-# %% ../nbs/01_programs.ipynb #722bf862
+# %% ../nbs/01_programs.ipynb #a30bbc71
 ANSWER_LEAD = "The final answer is "
 
 def z1_style(problem: Problem) -> Trajectory:
@@ -213,7 +218,7 @@ def z1_style(problem: Problem) -> Trajectory:
     thinking = f"Trace:\n{trace(source)}\n" if problem.difficulty else ""
     return Trajectory(problem.id, problem.prompt, f"{thinking}{ANSWER_LEAD}{problem.answer}.", problem.difficulty, "z1")
 
-# %% ../nbs/01_programs.ipynb #410cb3db
+# %% ../nbs/01_programs.ipynb #5b776dda
 def r1_style(problem: Problem) -> Trajectory:
     "The R1 habit: inside <think> tags restate, trace, doubt, trace again; then answer."
     source = program_of(problem)
@@ -224,14 +229,14 @@ def r1_style(problem: Problem) -> Trajectory:
 
 STYLES = {"z1": z1_style, "r1": r1_style}
 
-# %% ../nbs/01_programs.ipynb #3a49d4cb
+# %% ../nbs/01_programs.ipynb #9487fa9e
 def initial_value(problem: Problem) -> str:
     "A trivial baseline: what the printed variable held in line 1, or the first digit of a printed expression."
     source = program_of(problem)
     if literal := re.search(r"print\(\((\d)", source): return literal[1]
     return dict(re.findall(r"(\w)=(\d)", source.split("\n")[0]))[re.search(r"print\(([abc])", source)[1]]
 
-# %% ../nbs/01_programs.ipynb #c62e0fb3
+# %% ../nbs/01_programs.ipynb #75284db0
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 
 def make_word_problem(index: int, seed: int = 0) -> Problem:
