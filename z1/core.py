@@ -6,7 +6,7 @@
 __all__ = ['Problem', 'Trajectory', 'Sample', 'root', 'atomic', 'fingerprint', 'stream', 'Ledger', 'commit', 'versions',
            'hardware', 'Manifest']
 
-# %% ../nbs/00_core.ipynb #1659097d
+# %% ../nbs/00_core.ipynb #434c8ef7
 import hashlib, json, os, platform, random, subprocess, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Iterator
 
-# %% ../nbs/00_core.ipynb #72f93864
+# %% ../nbs/00_core.ipynb #741f7caa
 @dataclass(frozen=True)
 class Problem:
     "A question with a known answer."
@@ -24,7 +24,7 @@ class Problem:
     answer: str      # the gold answer, as text
     difficulty: int  # larger is harder; executed steps in the nano world
 
-# %% ../nbs/00_core.ipynb #ed9759ba
+# %% ../nbs/00_core.ipynb #9f085b2f
 @dataclass(frozen=True)
 class Trajectory:
     "A teacher's written response to a problem: one training row."
@@ -34,7 +34,7 @@ class Trajectory:
     difficulty: int  # the problem's difficulty
     style: str       # whose habit it follows: "z1" or "r1"
 
-# %% ../nbs/00_core.ipynb #3e1fc52f
+# %% ../nbs/00_core.ipynb #b11afe50
 @dataclass(frozen=True)
 class Sample:
     "One decoded answer: a row of `samples.parquet`."
@@ -62,14 +62,14 @@ class Sample:
             raise ValueError(f"sample {self.problem_id!r}: thinking + hint + answer = {parts}, "
                              f"but total_tokens = {self.total_tokens}; every token belongs to one part")
 
-# %% ../nbs/00_core.ipynb #4de17ca2
+# %% ../nbs/00_core.ipynb #a278161f
 def root() -> Path:
     "The project's root folder: `$Z1_ROOT`, else the nearest one upwards with a settings.ini, else the current one."
     if env := os.environ.get("Z1_ROOT"): return Path(env)
     here = Path.cwd()
     return next((d for d in (here, *here.parents) if (d/"settings.ini").exists()), here)
 
-# %% ../nbs/00_core.ipynb #5548232e
+# %% ../nbs/00_core.ipynb #53e60f6c
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:  # the final name
     "Yield a temporary path that replaces `path` when the block succeeds and vanishes when it fails."
@@ -81,7 +81,7 @@ def atomic(path: str | Path) -> Iterator[Path]:  # the final name
         os.replace(temp, path)
     finally: temp.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #f503f339
+# %% ../nbs/00_core.ipynb #7486e987
 def fingerprint(obj) -> str:  # dataclasses, dicts, lists and plain values, nested as you like
     "Twelve hex characters that identify a configuration (SHA-256 of its canonical JSON)."
     def plain(o):
@@ -90,13 +90,13 @@ def fingerprint(obj) -> str:  # dataclasses, dicts, lists and plain values, nest
     text = json.dumps(obj, sort_keys=True, default=plain, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-# %% ../nbs/00_core.ipynb #705497ed
+# %% ../nbs/00_core.ipynb #eac16247
 def stream(*names) -> random.Random:  # what the randomness is for, e.g. a seed, a split and an index
     "An independent random generator that depends on its names alone."
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
-# %% ../nbs/00_core.ipynb #379c62ca
+# %% ../nbs/00_core.ipynb #398074dd
 class Ledger:
     "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
     def __init__(self,
@@ -149,13 +149,13 @@ class Ledger:
     def __enter__(self): return self
     def __exit__(self, *exc): self.sync(); self._file.close()
 
-# %% ../nbs/00_core.ipynb #01d5a1f3
+# %% ../nbs/00_core.ipynb #50feb9ad
 def commit() -> str:
-    "The checked-out git commit, with `+` if files differ from it; `unknown` outside a checkout."
+    "The checked-out git commit, with `+` if the code differs from it; `unknown` outside a checkout."
     def git(*args): return subprocess.run(["git", *args], cwd=root(), capture_output=True, text=True).stdout.strip()
     try: head = git("rev-parse", "--short=12", "HEAD")
     except OSError: return "unknown"
-    return (head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")) if head else "unknown"
+    return (head + ("+" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!figures") else "")) if head else "unknown"
 
 def versions(*packages: str) -> dict[str, str]:  # distribution names
     "Installed versions of packages, and Python's."
@@ -165,7 +165,7 @@ def versions(*packages: str) -> dict[str, str]:  # distribution names
         except PackageNotFoundError: out[name] = "not installed"
     return out
 
-# %% ../nbs/00_core.ipynb #a8d2abad
+# %% ../nbs/00_core.ipynb #3087254d
 def hardware() -> dict:
     "The machine in a few words: processor, cores, accelerator if torch is loaded and sees one."
     out = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
@@ -173,7 +173,7 @@ def hardware() -> dict:
     if torch and torch.cuda.is_available(): out["gpu"] = torch.cuda.get_device_name()
     return out
 
-# %% ../nbs/00_core.ipynb #76e0efbc
+# %% ../nbs/00_core.ipynb #c2f1bbe2
 class Manifest:
     "What a run was asked to do (its id) and the circumstances it ran under."
     def __init__(self, **config):  # plain values that decide the result: recipe, model, seed, windows, ...

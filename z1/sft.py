@@ -6,8 +6,8 @@
 __all__ = ['CARD', 'Architecture', 'new_model', 'TokenBatches', 'Training', 'MuonAdamW', 'make_trainer', 'is_trained', 'publish',
            'last_checkpoint', 'train']
 
-# %% ../nbs/10_sft.ipynb #14eb1576
-import json, math, os, random, shutil
+# %% ../nbs/10_sft.ipynb #aa34330e
+import json, math, os, random, shutil, time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from transformers import (PreTrainedModel, PreTrainedTokenizerBase, PrinterCallb
 from .core import Manifest, atomic, versions
 from .dataset import conversation
 
-# %% ../nbs/10_sft.ipynb #75f83e78
+# %% ../nbs/10_sft.ipynb #9f0d6f93
 @dataclass(frozen=True)
 class Architecture:
     "The sizes of a Qwen2 model trained from scratch."
@@ -45,7 +45,7 @@ def new_model(
         tie_word_embeddings=True, initializer_range=a.initializer, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
 
-# %% ../nbs/10_sft.ipynb #da5f266f
+# %% ../nbs/10_sft.ipynb #81b8d2d9
 class TokenBatches:
     "A batch sampler: rows of like length up to a number of padded tokens, in an order that the seed fixes."
     def __init__(self,
@@ -64,14 +64,14 @@ class TokenBatches:
                 batches.append(batch)
                 batch, longest = [], lengths[i]
             batch.append(i)
-        batches.append(batch)
+        if batch: batches.append(batch)
         rng.shuffle(batches)
         return batches
 
     def __iter__(self) -> Iterator[list[int]]: return iter(self.batches)
     def __len__(self): return len(self.batches)
 
-# %% ../nbs/10_sft.ipynb #f2d79947
+# %% ../nbs/10_sft.ipynb #c6dceb7e
 @dataclass(frozen=True)
 class Training:
     "How long and how fast a model is trained."
@@ -104,7 +104,7 @@ class MuonAdamW(torch.optim.Optimizer):
         for part, state in zip(self.parts, state_dict["parts"]): part.load_state_dict(state)
         self._share()
 
-# %% ../nbs/10_sft.ipynb #ab7af9d5
+# %% ../nbs/10_sft.ipynb #698c8dc2
 def make_trainer(
         rows: Dataset,                       # of `dataset.load_rows`
         tokenizer: PreTrainedTokenizerBase,
@@ -127,6 +127,12 @@ def make_trainer(
             return self.accelerator.prepare(torch.utils.data.DataLoader(
                 self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator))
 
+        since = time.perf_counter()
+        def log(self, logs, *args, **kwargs):  # seconds since the last entry: what a killed run has spent stays known
+            now = time.perf_counter()
+            super().log(logs | {"seconds": round(now - self.since, 3)}, *args, **kwargs)
+            self.since = now
+
     config = SFTConfig(
         output_dir=str(work), num_train_epochs=1, per_device_train_batch_size=1, max_length=None, packing=False,
         shuffle_dataset=False, bf16=True, gradient_checkpointing=False, use_cpu=not torch.cuda.is_available(),
@@ -139,7 +145,7 @@ def make_trainer(
     if quiet: trainer.remove_callback(PrinterCallback)
     return trainer
 
-# %% ../nbs/10_sft.ipynb #bd158e4b
+# %% ../nbs/10_sft.ipynb #8ba1fc41
 def is_trained(folder: str | Path, recipe_hash: str) -> bool:  # a published model; the hash of what is wanted
     "Whether a folder holds a finished model made by exactly this recipe."
     manifest = Path(folder)/"manifest.json"
@@ -148,7 +154,7 @@ def is_trained(folder: str | Path, recipe_hash: str) -> bool:  # a published mod
     except ValueError: return False
     return isinstance(made, dict) and made.get("recipe_hash") == recipe_hash
 
-# %% ../nbs/10_sft.ipynb #e3f4a735
+# %% ../nbs/10_sft.ipynb #d3a3dedd
 CARD = """---
 library_name: transformers
 tags: [test-time-scaling, z1]
@@ -176,7 +182,7 @@ def publish(trainer, tokenizer: PreTrainedTokenizerBase, folder: Path, manifest:
     for leftover in staging.iterdir(): leftover.unlink()
     staging.rmdir()
 
-# %% ../nbs/10_sft.ipynb #3e7796fe
+# %% ../nbs/10_sft.ipynb #c9ffbe48
 def last_checkpoint(work: str | Path) -> Path | None:  # folder with checkpoint-<step> folders
     "The newest checkpoint that was written to its end."
     for folder in sorted(Path(work).glob("checkpoint-*"), key=lambda d: -int(d.name.rpartition("-")[2])):
@@ -204,7 +210,7 @@ def train(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     facts = {"rows": len(rows), "tokens": sum(rows["total_tokens"]) * training.epochs,
              "parameters": model.num_parameters(), "steps": trainer.state.global_step,
-             "train_seconds": round(sum(r.get("train_runtime", 0) for r in trainer.state.log_history), 1)}
+             "train_seconds": round(sum(r["seconds"] for r in trainer.state.log_history), 1)}
     publish(trainer, tokenizer, folder, manifest, facts)
     shutil.rmtree(work)
     return folder
