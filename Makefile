@@ -4,6 +4,8 @@ SEEDS  ?= $(if $(filter smoke,$(RECIPE)),0,0 1)
 JOBS   ?= 2
 PYTHON ?= python3
 
+$(if $(filter nano smoke,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano or smoke))
+
 BIN       := .venv/bin
 RESULTS   := data/results/$(RECIPE)
 DONE      := $(RESULTS)/notebooks
@@ -54,7 +56,9 @@ figures: .venv/ready
 
 everything: $(PAPER:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
 
+# The manifest goes first: without it a half-deleted model is not taken for a finished one.
 fresh:
+	rm -f $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)/manifest.json))
 	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
 	rm -rf $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)))
 

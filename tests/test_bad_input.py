@@ -94,7 +94,7 @@ def test_a_prompt_that_exceeds_the_context(engine, tokenizer, tmp_path):
     n = len(render(tokenizer, long.prompt))
     assert n > engine.context
     with Ledger(tmp_path/"l", key="request") as ledger:
-        with pytest.raises(ValueError, match=f"a prompt of {n} and 8 new tokens make {n + 8}, but the context is 200: shorten either"):
+        with pytest.raises(ValueError, match=f"long-1: a prompt of {n} and 8 new tokens make {n + 8}, but the context is 200: shorten either"):
             sweep(engine, [PROBLEMS[0], long], make_policies("hard_cut", [8], tokenizer), ledger, progress=False)
     assert not (tmp_path/"l").read_text(), "it is refused before anything is decoded"
     short = render(tokenizer, PROBLEMS[0].prompt)

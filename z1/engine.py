@@ -6,7 +6,7 @@
 __all__ = ['TAIL_TOKENS', 'READ_TOKENS', 'render', 'Request', 'Sampling', 'Engine', 'WindowProcessor', 'Finished', 'gumbel',
            'GumbelProcessor', 'processors', 'RoomyLayer', 'new_cache', 'trunks', 'Batch', 'TransformersEngine']
 
-# %% ../nbs/06_engine.ipynb #438893da
+# %% ../nbs/06_engine.ipynb #123be8d8
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -24,7 +24,7 @@ from transformers.cache_utils import DynamicLayer
 from .core import versions
 from .window import Policy
 
-# %% ../nbs/06_engine.ipynb #f99e7f6c
+# %% ../nbs/06_engine.ipynb #c7271fd4
 def render(
         tokenizer: PreTrainedTokenizerBase,  # with a chat template
         question: str,                       # what the user asks
@@ -35,7 +35,7 @@ def render(
     turns = [{"role": "user", "content": question}]
     return tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))
 
-# %% ../nbs/06_engine.ipynb #45ca8d2d
+# %% ../nbs/06_engine.ipynb #3b0f9d5b
 @dataclass(frozen=True)
 class Request:
     "One output to decode."
@@ -43,6 +43,7 @@ class Request:
     policy: Policy               # when to force what, and when to stop
     seed: int = 0                # of this sample's random numbers; greedy decoding needs none
     start: tuple[int, ...] = ()  # output that is decided already, e.g. `fork(...).ids`
+    name: str = ""               # how error messages call it
     def __post_init__(self):
         for name in ("prompt_ids", "start"):
             ids = getattr(self, name)
@@ -54,7 +55,7 @@ class Request:
             raise ValueError(f"Request.policy must be a Policy such as ShiftedWindow, not {self.policy!r}")
         if type(self.seed) is not int: raise ValueError(f"Request.seed must be an int, not {self.seed!r}")
 
-# %% ../nbs/06_engine.ipynb #8328e78a
+# %% ../nbs/06_engine.ipynb #3d04ccea
 @dataclass(frozen=True)
 class Sampling:
     "How the next token is drawn."
@@ -66,7 +67,7 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"Sampling.top_p must be above 0 and at most 1, but is {self.top_p!r}")
 
-# %% ../nbs/06_engine.ipynb #f7e3c90c
+# %% ../nbs/06_engine.ipynb #7c6cc72a
 class Engine(Protocol):
     "Whatever can decode requests."
     tokenizer: PreTrainedTokenizerBase
@@ -77,7 +78,7 @@ class Engine(Protocol):
     def info(self) -> dict:
         "What a manifest should say about it."
 
-# %% ../nbs/06_engine.ipynb #24eb1c12
+# %% ../nbs/06_engine.ipynb #ba68094d
 class WindowProcessor(LogitsProcessor):
     "Force what each row's policy demands."
     def __init__(self, policies: Sequence[Policy], begin: Sequence[int]):  # begin: column of a row's output
@@ -93,7 +94,7 @@ class WindowProcessor(LogitsProcessor):
             self.due[i] = b + d if (d := policy.next_due(n + 1 - b)) is not None else torch.inf
         return scores
 
-# %% ../nbs/06_engine.ipynb #712cbe48
+# %% ../nbs/06_engine.ipynb #744afc6f
 class Finished(StoppingCriteria):
     "Which rows are complete by their policy."
     def __init__(self, policies: Sequence[Policy], begin: Sequence[int], device="cpu"):
@@ -105,7 +106,7 @@ class Finished(StoppingCriteria):
         self.over |= (input_ids[:, -1:] == self.eos).any(1) | (input_ids.shape[1] >= self.last)
         return self.over
 
-# %% ../nbs/06_engine.ipynb #20b37018
+# %% ../nbs/06_engine.ipynb #b030ca26
 def _mix(z: torch.Tensor) -> torch.Tensor:
     "Scramble 64-bit integers (the finaliser of splitmix64); int64 wraps around."
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
@@ -123,7 +124,7 @@ def gumbel(
     u = (((bits >> 12) & ((1 << 52) - 1)).double() + 0.5) / (1 << 52)
     return -torch.log(-torch.log(u)).float()
 
-# %% ../nbs/06_engine.ipynb #697febea
+# %% ../nbs/06_engine.ipynb #b0139df0
 class GumbelProcessor(LogitsProcessor):
     "Add each row's noise, so that the largest score is a draw from the softmax."
     def __init__(self, seeds: Sequence[int], begin: Sequence[int], device="cpu"):
@@ -132,7 +133,7 @@ class GumbelProcessor(LogitsProcessor):
     def __call__(self, input_ids, scores):
         return scores + gumbel(self.seeds, input_ids.shape[1] - self.begin, scores.shape[1])
 
-# %% ../nbs/06_engine.ipynb #0e7f0bc4
+# %% ../nbs/06_engine.ipynb #bf94250e
 def processors(requests: Sequence[Request], begin: Sequence[int], sampling: Sampling, device="cpu") -> list:
     "Everything that happens to the scores of a batch, in order."
     out = []
@@ -142,7 +143,7 @@ def processors(requests: Sequence[Request], begin: Sequence[int], sampling: Samp
         out.append(GumbelProcessor([r.seed for r in requests], begin, device))
     return out + [WindowProcessor([r.policy for r in requests], begin)]
 
-# %% ../nbs/06_engine.ipynb #a174547a
+# %% ../nbs/06_engine.ipynb #2f31aab4
 class RoomyLayer(DynamicLayer):
     "A cache layer that grows by 128 columns at a time."
     room = ()  # two tensors (rows, heads, capacity, width): keys and values
@@ -164,7 +165,6 @@ class RoomyLayer(DynamicLayer):
         "Go on with some rows, and with the columns from `first` on."
         n, self.room = self.get_seq_length(), [x[rows, :, first:] for x in self.room]
         self.show(n - first)
-
 def new_cache(model: PreTrainedModel) -> DynamicCache:
     "An empty cache for `model`, whose layers must attend to everything."
     cache = DynamicCache(config=model.config)
@@ -173,7 +173,7 @@ def new_cache(model: PreTrainedModel) -> DynamicCache:
     cache.layers = [RoomyLayer() for _ in cache.layers]
     return cache
 
-# %% ../nbs/06_engine.ipynb #e895b390
+# %% ../nbs/06_engine.ipynb #b73b111e
 TAIL_TOKENS = 64  # most tokens that a row with a trunk may have to itself
 def trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
     "For each request the one whose reading it copies, and the number of last tokens that each reads itself."
@@ -188,7 +188,7 @@ def trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
         else: family.append(i)
     return trunk, tail
 
-# %% ../nbs/06_engine.ipynb #302e4847
+# %% ../nbs/06_engine.ipynb #e69f3302
 READ_TOKENS = 2**12  # most tokens of trunks to read at a time
 def _groups(rows, most, size):
     "Cut a list into lists whose padded size stays within `most`."
@@ -201,7 +201,7 @@ def _groups(rows, most, size):
         group.append(row)
     if group: yield group
 
-# %% ../nbs/06_engine.ipynb #19a2a75b
+# %% ../nbs/06_engine.ipynb #e5f7e3cc
 class Batch:
     "Requests being decoded side by side."
     def __init__(self, model: PreTrainedModel, rows: list[tuple[int, Request]], sampling: Sampling):
@@ -258,7 +258,7 @@ class Batch:
             self._settle()
         return [(number, request.policy.trim(ids)) for number, request, ids in gone]
 
-# %% ../nbs/06_engine.ipynb #64912db8
+# %% ../nbs/06_engine.ipynb #2e32d7c9
 def _longest(request): return len(request.prompt_ids) + request.policy.max_tokens  # positions it may fill
 
 class TransformersEngine:
@@ -291,7 +291,7 @@ class TransformersEngine:
         return cls(model.eval(), tokenizer, **kwargs)
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):
         "Yield (index, output) as rows finish; see `Engine`."
-        for i, r in enumerate(requests := list(requests)): self._check(i, r)
+        for i, r in enumerate(requests := list(requests)): self._check(r.name or f"request {i}", r)
         return iter(tqdm(self._run(requests, sampling), total=len(requests), unit="sample", disable=not progress))
     def _run(self, requests, sampling):
         todo = [(i, r) for i, r in enumerate(requests) if not r.policy.done(r.start)]
@@ -303,12 +303,12 @@ class TransformersEngine:
             batch = Batch(self.model, group, sampling)
             while batch.rows:
                 if batch.step() * 8 >= len(batch.rows): yield from batch.leave()
-    def _check(self, i, r):
+    def _check(self, name, r):
         if (n := _longest(r)) > self.context:
-            raise ValueError(f"request {i}: a prompt of {len(r.prompt_ids)} and {r.policy.max_tokens} new "
+            raise ValueError(f"{name}: a prompt of {len(r.prompt_ids)} and {r.policy.max_tokens} new "
                              f"tokens make {n}, but the context is {self.context}: shorten either")
         if (top := max(r.prompt_ids + r.start + r.policy.forced)) >= self.vocabulary:
-            raise ValueError(f"request {i}: there is no token {top} in a vocabulary of {self.vocabulary}: "
+            raise ValueError(f"{name}: there is no token {top} in a vocabulary of {self.vocabulary}: "
                              "encode prompt and hint with this model's tokenizer")
     def info(self) -> dict:
         "Engine, model, number format, device and versions, for a manifest."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'make_policies', 'decode_missing', 'Output', 'sweep', 'to_sample', 'write_samples', 'read_samples']
 
-# %% ../nbs/11_evaluation.ipynb #5cd887a0
+# %% ../nbs/11_evaluation.ipynb #8ab00bf0
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +18,7 @@ from .engine import Engine, Request, Sampling, render
 from .grading import grade_exact
 from .window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, fork
 
-# %% ../nbs/11_evaluation.ipynb #5726ca8f
+# %% ../nbs/11_evaluation.ipynb #df6cbfa0
 def make_policies(
         name: str,                # "shifted", "lead_in", "hard_cut" or "delimited"
         windows: Iterable[int],   # largest numbers of thinking tokens
@@ -36,7 +36,7 @@ def make_policies(
     if name not in make: raise ValueError(f"unknown policy {name!r}: use one of {', '.join(make)}")
     return [make[name](w) for w in windows]
 
-# %% ../nbs/11_evaluation.ipynb #0616b1cc
+# %% ../nbs/11_evaluation.ipynb #cfe194ff
 def decode_missing(
         engine: Engine,
         ledger: Ledger,                   # finished outputs, by key
@@ -51,7 +51,7 @@ def decode_missing(
     ledger.sync()
     return {row[ledger.key]: tuple(row["ids"]) for row in ledger.rows() if row[ledger.key] in requests}
 
-# %% ../nbs/11_evaluation.ipynb #f08dab7c
+# %% ../nbs/11_evaluation.ipynb #5d72932f
 @dataclass(frozen=True)
 class Output:
     "What one policy made of one problem."
@@ -79,16 +79,16 @@ def sweep(
     def name(policy, p, s): return f"{policy.name}@{policy.limit}/{p.id}/{s}"
 
     free = decode_missing(engine, ledger, {
-        name(free_policy, p, s): Request(prompts[p.id], free_policy, seeds[p.id, s]) for p, s in tries},
+        name(free_policy, p, s): Request(prompts[p.id], free_policy, seeds[p.id, s], name=p.id) for p, s in tries},
         sampling, progress)
     forks = {name(policy, p, s): (p, s, policy, fork(policy, free[name(free_policy, p, s)]))
              for policy in policies for p, s in tries}
     rest = decode_missing(engine, ledger, {
-        key: Request(prompts[p.id], policy, seeds[p.id, s], start=f.ids)
+        key: Request(prompts[p.id], policy, seeds[p.id, s], f.ids, p.id)
         for key, (p, s, policy, f) in forks.items() if not f.done}, sampling, progress)
     return [Output(p, s, policy, rest.get(key, f.ids)) for key, (p, s, policy, f) in forks.items()]
 
-# %% ../nbs/11_evaluation.ipynb #53167103
+# %% ../nbs/11_evaluation.ipynb #6ea22139
 def to_sample(
         output: Output,
         tokenizer,
@@ -105,7 +105,7 @@ def to_sample(
                   total_tokens=len(output.ids), answer=grade.answer, correct=grade.correct, verdict=grade.verdict,
                   **labels)
 
-# %% ../nbs/11_evaluation.ipynb #36555ad4
+# %% ../nbs/11_evaluation.ipynb #80502817
 COLUMNS = [f.name for f in fields(Sample)]
 
 def write_samples(
