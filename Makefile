@@ -25,9 +25,9 @@ export HF_HUB_OFFLINE := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures everything test lab export clean fresh
+.PHONY: help figures everything test lab export clean fresh FORCE
 .DELETE_ON_ERROR:
-.SECONDARY:
+.PRECIOUS: $(DONE)/%.ipynb
 
 help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
@@ -87,7 +87,11 @@ $(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb 
 $(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
-$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING)
+# Other SEEDS than last time: collect again.
+$(DONE)/seeds: FORCE
+	@mkdir -p $(DONE) && echo "$(SEEDS)" | cmp -s - $@ || echo "$(SEEDS)" > $@
+
+$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
 	$(call notebook,recipe $(RECIPE) -p seeds "$(SEEDS)")
 
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
