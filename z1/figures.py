@@ -8,14 +8,14 @@ __all__ = ['INK', 'GREY', 'THEME', 'LOOKS', 'OTHER', 'DARK', 'NAMES', 'ENDINGS',
            'paper_fig1b', 'paper_fig4', 'grid', 'margin', 'accuracy_curve', 'by_difficulty', 'tally', 'hint_comparison',
            'length_histogram', 'ratio_curve']
 
-# %% ../nbs/13_figures.ipynb #c0199790
+# %% ../nbs/13_figures.ipynb #e68be684
 import textwrap
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from functools import wraps
 from pathlib import Path
 from .core import atomic, root
 
-# %% ../nbs/13_figures.ipynb #c0a0c94c
+# %% ../nbs/13_figures.ipynb #530e5bb0
 INK, GREY = "#222222", "#767676"
 THEME = sns.axes_style("ticks") | sns.plotting_context("notebook", font_scale=1.1) | {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left", "axes.titlesize": 13,
@@ -24,7 +24,7 @@ THEME = sns.axes_style("ticks") | sns.plotting_context("notebook", font_scale=1.
     "figure.figsize": (6, 4.2), "figure.constrained_layout.use": True, "figure.titleweight": "bold",
     "figure.dpi": 80, "svg.fonttype": "path", "svg.hashsalt": "z1"}
 
-# %% ../nbs/13_figures.ipynb #da015a35
+# %% ../nbs/13_figures.ipynb #9a074927
 def themed(draw):
     "Run a figure function under the theme, and hand its figure over closed."
     @wraps(draw)
@@ -35,7 +35,7 @@ def themed(draw):
             return fig
     return inner
 
-# %% ../nbs/13_figures.ipynb #662e4cd7
+# %% ../nbs/13_figures.ipynb #3438cee8
 LOOKS = {"z1": dict(color="#E69F00", marker="o"), "r1_equal": dict(color="#0072B2", marker="^", ls="--"),
          "r1": dict(color="#0072B2", marker="s")}
 OTHER, DARK = dict(color=GREY, marker="D"), {"#E69F00": "#A86400", "#0072B2": "#00568A", GREY: "#4D4D4D"}
@@ -45,7 +45,7 @@ def look(model: str) -> dict:  # e.g. "z1", "Z1-7B", "R1-Distill-Qwen-7B"
     "Colour, marker and dashes of a model: Z1 orange and round, R1 blue and square, anything else grey."
     return next((style for prefix, style in LOOKS.items() if model.lower().startswith(prefix)), OTHER)
 
-# %% ../nbs/13_figures.ipynb #82a53a7e
+# %% ../nbs/13_figures.ipynb #9bbfd77b
 def need(df: pd.DataFrame, *columns: str) -> pd.DataFrame:
     "`df` itself, or a ValueError that names the missing columns."
     if missing := [c for c in columns if c not in df.columns]:
@@ -53,7 +53,7 @@ def need(df: pd.DataFrame, *columns: str) -> pd.DataFrame:
     if not len(df): raise ValueError("the table is empty: there is nothing to draw")
     return df
 
-# %% ../nbs/13_figures.ipynb #fe35cb55
+# %% ../nbs/13_figures.ipynb #a8b5dea5
 def log2_axis(ax, values, label: str = "average thinking tokens"):
     "Make x a log2 axis over `values`, with plain numbers at powers of two."
     low, high = np.log2(np.min(values)), np.log2(np.max(values))
@@ -64,7 +64,7 @@ def log2_axis(ax, values, label: str = "average thinking tokens"):
     pad = .05 + .06 * (high - low)
     ax.set(xlabel=label, xlim=(2 ** (low - pad), 2 ** (high + pad)))
 
-# %% ../nbs/13_figures.ipynb #c4692427
+# %% ../nbs/13_figures.ipynb #489ceabe
 def curve(ax, x, y, style: dict, low=None, high=None, hollow=False):
     "Draw one line with markers and, where `low` and `high` are given, its interval as a band."
     face = "white" if hollow else style["color"]
@@ -78,7 +78,7 @@ def label(ax, text: str, at: tuple, color: str, side="above"):
     ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=ha, va=va, weight="bold", zorder=5,
                 fontsize=11.5, color=DARK[color], bbox=dict(facecolor="white", alpha=.75, lw=0, pad=1))
 
-# %% ../nbs/13_figures.ipynb #1c10e1f3
+# %% ../nbs/13_figures.ipynb #81bfde40
 def caption(fig, text: str, width: int = 92):
     "Write `text` in small type under the figure, wrapped at `width` letters, and return the figure."
     fig.z1_caption = text
@@ -95,7 +95,7 @@ def save(fig, name: str, out_dir: str | Path = "") -> list[Path]:  # name withou
             fig.savefig(temp, bbox_inches="tight", dpi=200, metadata=text | stamp)
     return [svg, png]
 
-# %% ../nbs/13_figures.ipynb #66b7f0c1
+# %% ../nbs/13_figures.ipynb #4ba42748
 def provenance(samples: pd.DataFrame) -> str:  # rows of samples.parquet
     "The problems, training seeds and runs behind a figure, as a sentence for its caption."
     def names(column): return ", ".join(map(str, samples[column].drop_duplicates().sort_values()))
@@ -103,7 +103,7 @@ def provenance(samples: pd.DataFrame) -> str:  # rows of samples.parquet
     return (f"{names('benchmark')}: n = {samples.problem_id.nunique():,} problems, training seeds {names('seed')}. "
             f"Runs in manifests.jsonl: {names('run')}.")
 
-# %% ../nbs/13_figures.ipynb #fa141d59
+# %% ../nbs/13_figures.ipynb #22a2d141
 def markdown(df: pd.DataFrame, digits=1) -> str:  # decimals of what is not whole: a number, or {column: number}
     "A table as GitHub-flavoured Markdown; what is missing stays empty."
     places = digits if isinstance(digits, dict) else dict.fromkeys(df.columns, digits)
@@ -121,7 +121,7 @@ def save_table(df: pd.DataFrame, name: str, caption: str, out_dir: str | Path = 
     with atomic(csv) as temp: df.to_csv(temp, index=False, lineterminator="\n")
     return [md, csv]
 
-# %% ../nbs/13_figures.ipynb #a236baf4
+# %% ../nbs/13_figures.ipynb #125a04dd
 def published(name: str) -> pd.DataFrame:  # e.g. "table1", "scaling"
     "A table of numbers the paper published, from `data/paper/`."
     path = root()/"data"/"paper"/f"{name}.csv"
@@ -129,7 +129,7 @@ def published(name: str) -> pd.DataFrame:  # e.g. "table1", "scaling"
     have = sorted(p.stem for p in path.parent.glob("*.csv"))
     raise ValueError(f"no published table {name!r} in data/paper; choose one of {', '.join(have)}")
 
-# %% ../nbs/13_figures.ipynb #7af680ca
+# %% ../nbs/13_figures.ipynb #88dbd1aa
 @themed
 def paper_fig1b(points: pd.DataFrame):  # `published("figure1b")`
     "The paper's Figure 1b: mean accuracy of three benchmarks against average thinking tokens."
@@ -149,7 +149,7 @@ def paper_fig1b(points: pd.DataFrame):  # `published("figure1b")`
                  f"thinking tokens, {gap:.1f} points below it")
     return fig
 
-# %% ../nbs/13_figures.ipynb #f4cd1432
+# %% ../nbs/13_figures.ipynb #54586f83
 @themed
 def paper_fig4(points: pd.DataFrame):  # `published("scaling")`
     "The paper's Figure 4 with all its points; those it leaves out are crossed."
@@ -169,14 +169,14 @@ def paper_fig4(points: pd.DataFrame):  # `published("scaling")`
                  "are all R1-Distill's, above Z1's best", x=.01, ha="left", fontsize=15)
     return fig
 
-# %% ../nbs/13_figures.ipynb #0e190e85
+# %% ../nbs/13_figures.ipynb #e3b4a814
 def grid(df: pd.DataFrame, rows: str | list, columns: str, values: str) -> pd.DataFrame:
     "One number a row -> a grid, in order of appearance; whole numbers stay whole."
     need(df, *([rows] if isinstance(rows, str) else rows), columns, values)
     wide = df.pivot_table(values, rows, columns, aggfunc="first", sort=False)
     return wide.rename_axis(columns=None).reset_index().convert_dtypes()
 
-# %% ../nbs/13_figures.ipynb #74db1d29
+# %% ../nbs/13_figures.ipynb #938a3c30
 def margin(ax, texts: list, gap: float = .12):  # (height, text, colour); gap: least distance, in units of y
     "Write texts to the right of the axes at their heights, in the same order but far enough apart."
     free = -np.inf
@@ -197,21 +197,21 @@ def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, ac
     for model, p in points.sort_values("window").groupby("model", sort=False):
         curve(ax, p.tokens, p.accuracy, look(model), p.low, p.high)
         color, name, end = look(model)["color"], NAMES.get(model, model), p.iloc[-1]
-        if model != first: texts.append((end.accuracy, f"{name} {end.accuracy:.0%}", DARK[color]))
+        if model != first: texts.append((end.accuracy, f"{name} {end.accuracy:.1%}", DARK[color]))
     p = points[points.model == first].sort_values("window")
     color, name, start, end = look(first)["color"], NAMES.get(first, first), p.iloc[0], p.iloc[-1]
     at = p.iloc[(p.accuracy - (p.accuracy.min() + p.accuracy.max()) / 2).abs().argmin()]
     label(ax, name, (at.tokens, at.accuracy), color, "left")
-    label(ax, f"{end.accuracy:.0%}", (end.tokens, end.high), color)
+    label(ax, f"{end.accuracy:.1%}", (end.tokens, end.high), color)
     margin(ax, texts)
     log2_axis(ax, points.tokens)
     ax.set(ylabel="accuracy", ylim=(0, 1.08))
     ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.set_title(f"{name}: {start.accuracy:.0%} right with {start.tokens:,.0f} thinking tokens,\n"
-                 f"{end.accuracy:.0%} right with {end.tokens:,.0f}")
+    ax.set_title(f"{name}: {start.accuracy:.1%} right with {start.tokens:,.0f} thinking tokens,\n"
+                 f"{end.accuracy:.1%} right with {end.tokens:,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #059e64fa
+# %% ../nbs/13_figures.ipynb #817e868d
 @themed
 def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and for both _low and _high
     "Accuracy and average thinking tokens by difficulty bucket, with intervals."
@@ -234,7 +234,7 @@ def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and
                  f"{high:,.0f} on the hardest", x=.01, ha="left", fontsize=13)
     return fig
 
-# %% ../nbs/13_figures.ipynb #7f3d5ac7
+# %% ../nbs/13_figures.ipynb #acba9ee9
 ENDINGS = {"hint": dict(color="#E69F00", marker="o"), "lead-in": dict(color="#009E73", marker="^", ls="--"),
            "hard cut": dict(color=INK, marker="v", ls=":")}
 
@@ -245,7 +245,7 @@ def tally(df: pd.DataFrame, against: str, level: float) -> str:
     gain = (pair["hint"] - pair[against])[sure]
     return f"Hint vs {against}: better at {sum(gain > 0)} of {len(pair)} windows, worse at {sum(gain < 0)}"
 
-# %% ../nbs/13_figures.ipynb #a66faca5
+# %% ../nbs/13_figures.ipynb #fb3aae62
 @themed
 def hint_comparison(df: pd.DataFrame,     # ending, window, accuracy, low, high, p
                     level: float = .05):  # a star where p is below
@@ -268,7 +268,7 @@ def hint_comparison(df: pd.DataFrame,     # ending, window, accuracy, low, high,
     ax.set_title("\n".join(tally(df, e, level) for e in others), fontsize=12)
     return fig
 
-# %% ../nbs/13_figures.ipynb #b1b29a2c
+# %% ../nbs/13_figures.ipynb #da6e51b2
 @themed
 def length_histogram(lengths: dict):  # name of a training set -> its trajectory lengths in tokens
     "Trajectory lengths of training sets on a log2 axis, as shares of each set."
@@ -294,7 +294,7 @@ def length_histogram(lengths: dict):  # name of a training set -> its trajectory
                  f"half of them at most {np.median(values):,.0f}")
     return fig
 
-# %% ../nbs/13_figures.ipynb #0ef6a253
+# %% ../nbs/13_figures.ipynb #ae8f296d
 PAPER_RATIOS = {"paper, headline": .30, "paper, Figure 1b": .46}
 
 @themed
@@ -317,6 +317,6 @@ def ratio_curve(df: pd.DataFrame):  # group, accuracy, ratio, low, high; the fir
     if len(df):
         ax.legend(loc="upper left", bbox_to_anchor=(-.1, -.2), ncols=2)
         a, r = df[df.group == df.group.iloc[0]].iloc[-1][["accuracy", "ratio"]]
-    ax.set_title(f"For {a:.0%} accuracy Z1-style needs\n{r:.2f} of R1-style's thinking tokens" if len(df) else
+    ax.set_title(f"For {a:.1%} accuracy Z1-style needs\n{r:.2f} of R1-style's thinking tokens" if len(df) else
                  "There is no accuracy that both reach,\nso there is no ratio")
     return fig

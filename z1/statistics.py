@@ -7,7 +7,7 @@ __all__ = ['COLUMNS', 'REACHED', 'wilson', 'redraws', 'bootstrap', 'accuracy_int
            'sign_flip', 'spearman', 'cells', 'Curve', 'crossing', 'tokens_at', 'Best', 'best', 'redrawn', 'ratios',
            'tokens_at_equal_accuracy', 'tokens_at_best']
 
-# %% ../nbs/12_statistics.ipynb #0ce5ab60
+# %% ../nbs/12_statistics.ipynb #57dbe8bf
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/12_statistics.ipynb #87b1153c
+# %% ../nbs/12_statistics.ipynb #6ee6903d
 def wilson(
     k: int,              # how many were right
     n: int,              # out of how many
@@ -30,7 +30,7 @@ def wilson(
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return float(max(middle - half, 0) if k else 0), float(min(middle + half, 1) if k < n else 1)
 
-# %% ../nbs/12_statistics.ipynb #e314a497
+# %% ../nbs/12_statistics.ipynb #18330cf5
 def redraws(
     problems: int,  # P, how many problems there are
     n: int,         # how many redraws
@@ -55,7 +55,7 @@ def bootstrap(
              [statistic(np.repeat(values, c.astype(int), axis=0), axis=0) for c in counts])
     return tuple(np.percentile(draws, [50 - 50 * level, 50 + 50 * level], axis=0))
 
-# %% ../nbs/12_statistics.ipynb #adc1cf78
+# %% ../nbs/12_statistics.ipynb #62b1e573
 def accuracy_interval(
     scores,            # (P,) accuracy of each problem, between 0 and 1
     samples: int = 1,  # how many samples each is the average of
@@ -68,7 +68,7 @@ def accuracy_interval(
         return *wilson(int(scores.sum()), len(scores)), "wilson"
     return *map(float, bootstrap(scores)), "bootstrap"
 
-# %% ../nbs/12_statistics.ipynb #272088c6
+# %% ../nbs/12_statistics.ipynb #08f460fa
 class McNemar(NamedTuple):
     "The outcome of a paired test."
     p: float     # how often a fair coin would fall at least this far from half
@@ -94,7 +94,7 @@ def mcnemar(
     p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.
     return McNemar(float(p), only_a, only_b)
 
-# %% ../nbs/12_statistics.ipynb #61d5438e
+# %% ../nbs/12_statistics.ipynb #7b0f67b8
 def sign_flip(
     a, b,            # (P,) mean score of each problem, the same problems in the same order
     n: int = 10000,  # random flips
@@ -108,7 +108,7 @@ def sign_flip(
     further = int((np.abs(signs @ d) >= abs(d.sum()) - 1e-9).sum())
     return float(d.sum() / len(a)), (further + 1) / (n + 1)
 
-# %% ../nbs/12_statistics.ipynb #2ad3ae47
+# %% ../nbs/12_statistics.ipynb #d3b5267f
 def spearman(
     x, y,  # (n,) two measurements of the same things
 ) -> float:
@@ -118,7 +118,7 @@ def spearman(
         if np.ptp(values) == 0: raise ValueError(f"{name} is constant, so it has no ranking to compare")
     return float(stats.spearmanr(x, y).statistic)
 
-# %% ../nbs/12_statistics.ipynb #33c31f47
+# %% ../nbs/12_statistics.ipynb #a9fbf27f
 COLUMNS = "model policy window benchmark problem_id sample seed cut thinking_tokens correct".split()
 
 def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]:
@@ -146,7 +146,7 @@ def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]
                          "let the sweep finish: every problem needs every window and seed")
     return grouped[["cut", "thinking_tokens", "correct"]].mean().unstack(), n
 
-# %% ../nbs/12_statistics.ipynb #9a07f42e
+# %% ../nbs/12_statistics.ipynb #551a0639
 @dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     "A model under one policy: P problems by W windows."
@@ -186,7 +186,7 @@ class Curve:
             window=self.windows.astype(int), tokens=self.tokens.mean(0), accuracy=self.correct.mean(0),
             low=low, high=high, cut=np.nan if self.cut is None else self.cut.mean(0), interval=recipe))
 
-# %% ../nbs/12_statistics.ipynb #986fa551
+# %% ../nbs/12_statistics.ipynb #a615ebf2
 def crossing(
     tokens: np.ndarray,    # (n, W) average tokens of n curves
     accuracy: np.ndarray,  # (n, W) their accuracy
@@ -210,7 +210,7 @@ def tokens_at(
     if not 0 <= accuracy <= 1: raise ValueError(f"accuracy is {accuracy}; use a share between 0 and 1")
     return float(crossing(curve.tokens.mean(0)[None], curve.correct.mean(0)[None], [accuracy])[0, 0])
 
-# %% ../nbs/12_statistics.ipynb #3d545839
+# %% ../nbs/12_statistics.ipynb #37f16ed6
 class Best(NamedTuple):
     "The highest point of a curve; the first, where several are equal."
     accuracy: float
@@ -223,7 +223,7 @@ def best(curve: Curve) -> Best:
     i = int(accuracy.argmax())
     return Best(float(accuracy[i]), float(tokens[i]), int(curve.windows[i]))
 
-# %% ../nbs/12_statistics.ipynb #46dfd874
+# %% ../nbs/12_statistics.ipynb #3937d753
 REACHED = .95  # share of redraws that must reach a target before it gets an interval
 
 def redrawn(a: Curve, b: Curve, n: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -245,7 +245,7 @@ def ratios(a: Curve, b: Curve, targets, draws, moving) -> pd.DataFrame:
     return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio,
                              low=[e[0] for e in ends], high=[e[1] for e in ends], reached=reached))
 
-# %% ../nbs/12_statistics.ipynb #9a5c2ed6
+# %% ../nbs/12_statistics.ipynb #92960735
 def tokens_at_equal_accuracy(
     a: Curve, b: Curve,  # over the same problems; their windows may differ
     accuracies=None,     # (T,) targets; None: 21 from the first to the last accuracy that both have
