@@ -1,11 +1,13 @@
 "The window of nbs/05_window.ipynb against arbitrary token ids and arbitrary deterministic models."
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from z1 import window
-from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork, thinking_end
+from z1.window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited, decode,
+                       fork, thinking_end)
 
 EOS = (0, 1)
 token = st.integers(0, 5)                    # so few that hints, delimiters and ends turn up by accident
@@ -20,6 +22,9 @@ policies = st.one_of(
     st.builds(DelimitedWindow, window=size, end_ids=phrase, hint_ids=st.one_of(st.just(()), phrase),
               eos_ids=ends, answer_tokens=st.integers(1, 6)),
     st.builds(HardCut, window=size, eos_ids=ends),
+    st.builds(NoThinking, lead_ids=phrase, eos_ids=ends, answer_tokens=st.integers(1, 6)),
+    st.builds(BudgetForcing, window=size, wait_ids=st.sampled_from([(3,), (4, 3), (3, 3, 5)]), hint_ids=phrase, eos_ids=ends,
+              end_ids=st.sampled_from([(), (2,)]), times=st.integers(0, 3), answer_tokens=st.integers(1, 6)),
     st.builds(Unlimited, max_tokens=size, eos_ids=ends, end_ids=st.one_of(st.just(()), phrase)))
 
 
@@ -42,11 +47,29 @@ def two_phase(policy, next_token):
             if ids[-1] in policy.eos_ids: break
         return ids
     if isinstance(policy, (HardCut, Unlimited)): return tuple(generate([], policy.max_tokens))
+    if isinstance(policy, NoThinking): return tuple(generate(list(policy.lead_ids), policy.answer_tokens))
+    if isinstance(policy, BudgetForcing): return s1(policy, next_token)
     first, end = generate([], policy.window), getattr(policy, "end_ids", ())
     if first[-1] in policy.eos_ids: return tuple(first)
     closed = end and any(tuple(first[i:i + len(end)]) == tuple(end) for i in range(len(first)))
     if closed: return tuple(generate(first, policy.max_tokens - len(first)))
     return tuple(generate(first + list(end) + list(policy.hint_ids), policy.answer_tokens))
+
+
+def s1(policy, next_token):
+    "Budget forcing as s1 does it: stop at the end of thinking, drop it, append the wait, generate again."
+    ids, waits, ends = [], 0, set(policy.eos_ids + policy.end_ids)
+    while len(ids) < policy.window and not (ids and ids[-1] in ends):
+        ids = ids + [next_token(ids)]
+        if ids[-1] in ends and waits < policy.times and len(ids) - 1 + len(policy.wait_ids) < policy.window:
+            ids, waits = ids[:-1] + list(policy.wait_ids), waits + 1
+    if ids[-1] in policy.eos_ids: return tuple(ids)
+    if ids[-1] not in policy.end_ids: ids += list(policy.end_ids + policy.hint_ids)
+    room = policy.max_tokens - len(ids)
+    for _ in range(room if ids[-1] in policy.end_ids and len(ids) <= policy.window else policy.answer_tokens):
+        ids = ids + [next_token(ids)]
+        if ids[-1] in policy.eos_ids: break
+    return tuple(ids)
 
 
 @settings(max_examples=400, deadline=None)
@@ -55,7 +78,7 @@ def test_the_parts_add_up(policy, ids):
     s = policy.split(ids)
     assert s.thinking + s.hint + s.answer == tuple(ids)
     assert s == policy.split(tuple(ids))
-    if not s.cut: assert s.hint == ()
+    if not s.cut and not isinstance(policy, NoThinking): assert s.hint == ()
 
 
 @settings(max_examples=400, deadline=None)
@@ -63,11 +86,12 @@ def test_the_parts_add_up(policy, ids):
 def test_decode_is_the_two_phase_procedure(policy, next_token):
     out = decode(policy, next_token)
     assert out == two_phase(policy, next_token)
+    if isinstance(policy, BudgetForcing): policy = replace(policy, waits=policy.times)    # how it is at the end
     assert len(out) <= policy.max_tokens and policy.done(out) and policy.trim(out) == out
     s = policy.split(out)
     assert s.thinking + s.hint + s.answer == out
     if policy.window: assert len(s.thinking) <= policy.window
-    assert s.hint == (policy.forced if s.cut else ())
+    assert s.hint == (policy.forced if s.cut or isinstance(policy, NoThinking) else ())
 
 
 @settings(max_examples=400, deadline=None)
@@ -75,7 +99,7 @@ def test_decode_is_the_two_phase_procedure(policy, next_token):
 def test_fork_and_continue_is_decode(policy, next_token, length):
     free = decode(Unlimited(length, policy.eos_ids), next_token)
     forked = fork(policy, free)
-    assert forked.done == policy.done(forked.ids)
+    if not isinstance(policy, BudgetForcing): assert forked.done == policy.done(forked.ids)
     assert decode(policy, next_token, start=forked.ids) == decode(policy, next_token)
     if isinstance(policy, HardCut) and length >= policy.window: assert forked.done
     if forked.done and not policy.split(forked.ids).cut: assert forked.ids == free[:len(forked.ids)]

@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['HINT', 'MATH_HINT', 'BASELINE_HINT', 'thinking_end', 'Split', 'Policy', 'HardCut', 'Unlimited', 'ShiftedWindow',
-           'DelimitedWindow', 'decode', 'Fork', 'fork']
+           'DelimitedWindow', 'NoThinking', 'decode', 'Fork', 'fork', 'BudgetForcing', 'SwitchPenalty']
 
-# %% ../nbs/05_window.ipynb #9d1a2cce
+# %% ../nbs/05_window.ipynb #61ca799d
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-# %% ../nbs/05_window.ipynb #78d7c8dc
+# %% ../nbs/05_window.ipynb #17bd138e
 HINT = "\n\nI overthought it, the final answer should be:\n\n"
 MATH_HINT = "\n\nI overthought it, the final answer in \\boxed{} should be:\n\n"
 BASELINE_HINT = "the final answer is:"
 
-# %% ../nbs/05_window.ipynb #93088a95
+# %% ../nbs/05_window.ipynb #b0ca12f5
 def thinking_end(
         ids: Sequence[int],       # output so far
         eos_ids: tuple[int, ...],  # ids that end the turn
@@ -29,7 +29,7 @@ def thinking_end(
         if ids[i] == end_ids[0] and tuple(ids[i:i + k]) == end_ids: return i + k
     return eos
 
-# %% ../nbs/05_window.ipynb #90c61e46
+# %% ../nbs/05_window.ipynb #43087516
 class Split(NamedTuple):
     "An output in three parts: `thinking + hint + answer` is always the whole."
     thinking: tuple[int, ...]  # what the model wrote before the window closed or it ended its thinking
@@ -37,12 +37,18 @@ class Split(NamedTuple):
     answer: tuple[int, ...]    # what it wrote after the hint, or after its own delimiter
     cut: bool                  # the window closed first
 
-# %% ../nbs/05_window.ipynb #ef181a05
+# %% ../nbs/05_window.ipynb #8241b49f
 class Policy:
     "The mechanism behind every policy; a subclass is a frozen dataclass of token ids and limits."
-    forced = ()  # ids put in the model's mouth when patience ends
+    forced = ()      # ids put in the model's mouth when patience ends
+    switch_ids = ()  # ids that are made less likely where `penalised` says so
 
     def __post_init__(self): _check(self)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        "Ids after which decoding pauses: the turn is over, or `resume` says how it goes on."
+        return self.eos_ids
 
     @property
     def limit(self) -> int:
@@ -68,31 +74,43 @@ class Policy:
 
     def done(self, ids: Sequence[int]) -> bool:
         "Whether the output `ids` is complete: its turn has ended, or it is as long as it may be."
-        return len(ids) >= self.max_tokens or (len(ids) > 0 and ids[-1] in self.eos_ids)
+        return len(ids) >= self.max_tokens or (len(ids) > 0 and ids[-1] in self.stop_ids)
 
     def trim(self, ids: Sequence[int]) -> tuple[int, ...]:
         "The output without whatever was written after it was complete."
-        end = thinking_end(ids[:self.max_tokens], self.eos_ids)
+        end = thinking_end(ids[:self.max_tokens], self.stop_ids)
         return tuple(ids[:self.max_tokens if end is None else end])
 
-# %% ../nbs/05_window.ipynb #8edfd4e8
+    def resume(self, ids: Sequence[int]) -> tuple["Policy", tuple[int, ...]] | None:
+        "How the complete output `ids` goes on: under which policy, and from where; None if it does not."
+
+    def penalised(self, ids: Sequence[int]) -> bool:
+        "Whether `switch_ids` are less welcome after the output `ids`."
+        return False
+
+    def free(self, max_tokens: int) -> "Policy":
+        "The policy of trajectories that this one, at any smaller limit, can be forked from."
+        return Unlimited(max_tokens, self.eos_ids)
+
+# %% ../nbs/05_window.ipynb #45808f54
 def _check(policy: Policy):
     "Raise ValueError for a policy that cannot be meant; lists of ids become tuples."
     for f in fields(policy):
         value, name = getattr(policy, f.name), f"{type(policy).__name__}.{f.name}"
-        if f.name in ("window", "max_tokens", "answer_tokens") and (type(value) is not int or value < 1):
-            raise ValueError(f"{name} must be a whole number of tokens, 1 or more, but is {value!r}")
+        least = {"window": 1, "max_tokens": 1, "answer_tokens": 1, "span": 1, "times": 0, "waits": 0}.get(f.name)
+        if least is not None and (type(value) is not int or value < least):
+            raise ValueError(f"{name} must be a whole number, {least} or more, but is {value!r}")
         if f.name.endswith("_ids"):
             if not isinstance(value, (tuple, list)) or any(type(i) is not int or i < 0 for i in value):
                 raise ValueError(f"{name} must be a tuple of token ids, but is {value!r}; encode text first")
             object.__setattr__(policy, f.name, tuple(value))
     if not policy.eos_ids: raise ValueError(f"{type(policy).__name__}.eos_ids is empty: no turn could end")
-    for name in ("hint_ids", "end_ids"):
+    for name in ("hint_ids", "end_ids", "wait_ids", "lead_ids"):
         if clash := set(getattr(policy, name, ())) & set(policy.eos_ids):
             raise ValueError(f"{type(policy).__name__}.{name} contains {sorted(clash)}, which ends the turn: "
                              "leave it out, the model must go on after it")
 
-# %% ../nbs/05_window.ipynb #82d27e4d
+# %% ../nbs/05_window.ipynb #7553ec87
 @dataclass(frozen=True)
 class HardCut(Policy):
     "Stop at the window; nothing is appended."
@@ -113,7 +131,7 @@ class Unlimited(Policy):
     name: str = "unlimited"    # how tables call it
     window = None              # it has none
 
-# %% ../nbs/05_window.ipynb #6da8ab65
+# %% ../nbs/05_window.ipynb #4a8b96b1
 @dataclass(frozen=True)
 class ShiftedWindow(Policy):
     "At the window, force the hint; then up to `answer_tokens` more (the paper's method)."
@@ -133,7 +151,7 @@ class ShiftedWindow(Policy):
         super().__post_init__()
         if not self.hint_ids: raise ValueError("ShiftedWindow.hint_ids is empty: HardCut needs no hint")
 
-# %% ../nbs/05_window.ipynb #ffe7dc37
+# %% ../nbs/05_window.ipynb #4879757a
 @dataclass(frozen=True)
 class DelimitedWindow(Policy):
     "Unless the delimiter has come within the window, force it and the hint; then up to `answer_tokens` more."
@@ -153,7 +171,29 @@ class DelimitedWindow(Policy):
         super().__post_init__()
         if not self.end_ids: raise ValueError("DelimitedWindow.end_ids is empty: ShiftedWindow needs none")
 
-# %% ../nbs/05_window.ipynb #9fbe8304
+# %% ../nbs/05_window.ipynb #89b592b1
+@dataclass(frozen=True)
+class NoThinking(Policy):
+    "Begin with the answer: force `lead_ids` first; then up to `answer_tokens` more."
+    lead_ids: tuple[int, ...]  # the beginning of an answer; for a model with tags, an empty thought before it
+    eos_ids: tuple[int, ...]   # ids that end the turn
+    answer_tokens: int = 16    # room after the lead-in
+    name: str = "no_thinking"  # how tables call it
+    window = limit = 0         # patience ends before the first token
+    end_ids = ()               # it knows no delimiter
+
+    @property
+    def forced(self) -> tuple[int, ...]: return self.lead_ids
+    @property
+    def max_tokens(self) -> int: return len(self.forced) + self.answer_tokens
+
+    def split(self, ids: Sequence[int]) -> Split: return super().split(ids)._replace(cut=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.lead_ids: raise ValueError("NoThinking.lead_ids is empty: encode the beginning of an answer")
+
+# %% ../nbs/05_window.ipynb #4c5a404b
 def decode(
         policy: Policy,
         next_token: Callable[[list[int]], int],  # the model: output so far -> next id
@@ -164,9 +204,10 @@ def decode(
     while not policy.done(ids):
         token = policy.force(ids)
         ids.append(next_token(ids) if token is None else token)
-    return tuple(ids)
+    again = policy.resume(ids)
+    return decode(again[0], next_token, again[1]) if again else tuple(ids)
 
-# %% ../nbs/05_window.ipynb #2ecb5ac4
+# %% ../nbs/05_window.ipynb #c264e19c
 class Fork(NamedTuple):
     "Where a policy leaves a free trajectory."
     ids: tuple[int, ...]  # the output as far as it is decided
@@ -182,4 +223,76 @@ def fork(
         token = policy.force(ids[:n])
         if token is not None and ids[n:n + 1] != [token]: ids[n:] = [token]
         n += 1
-    return Fork(tuple(ids), policy.done(ids))
+    return Fork(tuple(ids), policy.done(ids) and policy.resume(ids) is None)
+
+# %% ../nbs/05_window.ipynb #6be079c1
+@dataclass(frozen=True)
+class BudgetForcing(Policy):
+    "Replace the end of thinking by a wait, up to `times` times; at the window, force the end (s1, arXiv 2501.19393)."
+    window: int                # largest number of thinking tokens, waits included
+    wait_ids: tuple[int, ...]  # what replaces the end of thinking
+    hint_ids: tuple[int, ...]  # what a cut sample is made to say, after the delimiter if there is one
+    eos_ids: tuple[int, ...]   # ids that end the turn
+    end_ids: tuple[int, ...] = ()  # the model's thinking delimiter, one id; (): the end of the turn is the end of thinking
+    times: int = 1             # most waits
+    answer_tokens: int = 16    # room after the hint
+    waits: int = 0             # waits put in so far
+    name: str = "budget_forcing"  # how tables call it
+
+    @property
+    def forced(self) -> tuple[int, ...]: return self.end_ids + self.hint_ids
+    @property
+    def max_tokens(self) -> int: return self.window + len(self.forced) + self.answer_tokens
+    @property
+    def stop_ids(self) -> tuple[int, ...]: return self.eos_ids + (self.end_ids if self.waits < self.times else ())
+
+    def resume(self, ids):
+        ids, last_wait = tuple(ids), replace(self, waits=self.times)
+        if self.waits == self.times or not ids or ids[-1] not in self.stop_ids: return None
+        if len(ids) > self.limit: return None if ids[-1] in self.eos_ids else (last_wait, ids)
+        longer = ids[:-1] + self.wait_ids
+        return (replace(self, waits=self.waits + 1), longer) if len(longer) < self.limit else (last_wait, ids)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.wait_ids: raise ValueError("BudgetForcing.wait_ids is empty: encode a word such as Wait")
+        if not self.forced: raise ValueError("BudgetForcing.hint_ids is empty: without a delimiter it needs a hint")
+        if len(self.end_ids) > 1: raise ValueError("BudgetForcing.end_ids must be one id: decoding stops there")
+        if set(self.end_ids) & set(self.wait_ids): raise ValueError("BudgetForcing.wait_ids contains the delimiter")
+
+# %% ../nbs/05_window.ipynb #45290c11
+@dataclass(frozen=True)
+class SwitchPenalty(Policy):
+    "While thinking, make `switch_ids` less likely for `span` tokens after a thought begins (TIP, arXiv 2501.18585)."
+    policy: Policy               # what else is enforced: a window, a limit
+    switch_ids: tuple[int, ...]  # ids that begin a new thought
+    penalty: float = 3.0         # taken from their scores before any temperature (the paper's alpha)
+    span: int = 600              # tokens for which a thought is protected (the paper's beta)
+
+    def __post_init__(self):
+        if not isinstance(self.policy, Policy) or isinstance(self.policy, (NoThinking, SwitchPenalty)):
+            raise ValueError(f"SwitchPenalty.policy must be a policy that lets the model think, not {self.policy!r}")
+        super().__post_init__()
+        if not self.switch_ids: raise ValueError("SwitchPenalty.switch_ids is empty: there is nothing to penalise")
+        if type(self.penalty) not in (int, float) or not 0 < self.penalty < float("inf"):
+            raise ValueError(f"SwitchPenalty.penalty must be a number above 0, but is {self.penalty!r}")
+
+    name = property(lambda self: f"tip+{self.policy.name}")
+    window = property(lambda self: self.policy.window)
+    limit = property(lambda self: self.policy.limit)
+    forced = property(lambda self: self.policy.forced)
+    eos_ids = property(lambda self: self.policy.eos_ids)
+    end_ids = property(lambda self: self.policy.end_ids)
+    stop_ids = property(lambda self: self.policy.stop_ids)
+    max_tokens = property(lambda self: self.policy.max_tokens)
+
+    def resume(self, ids):
+        again = self.policy.resume(ids)
+        return again and (replace(self, policy=again[0]), again[1])
+
+    def free(self, max_tokens): return replace(self, policy=Unlimited(max_tokens, self.eos_ids, self.end_ids))
+
+    def penalised(self, ids):
+        n = len(ids)
+        if n >= self.limit or thinking_end(ids, self.eos_ids, self.end_ids) is not None: return False
+        return n < self.span or not set(self.switch_ids).isdisjoint(ids[n - self.span + 1:])
