@@ -8,9 +8,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from z1.engine import (Finished, GumbelProcessor, Request, RoomyLayer, Sampling, TransformersEngine,
-                       WindowProcessor, gumbel, new_cache, render, trunks)
-from z1.window import DelimitedWindow, HardCut, ShiftedWindow, Unlimited, decode, fork
+from z1.batch import Finished, GumbelProcessor, PenaltyProcessor, RoomyLayer, WindowProcessor, gumbel, new_cache, trunks
+from z1.engine import Request, Sampling, TransformersEngine, render
+from z1.window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited,
+                       decode, fork)
 
 VOCABULARY, CONTEXT = 97, 160
 EOS, HINT = (0, 3), (40, 41, 42)
@@ -37,9 +38,10 @@ def reference(model):
     def run(request, sampling=Sampling()):
         @torch.no_grad()
         def next_token(ids):
-            key = (request.prompt_ids, tuple(ids))
+            key, policy = (request.prompt_ids, tuple(ids)), request.policy
             if key not in known: known[key] = model(torch.tensor([[*request.prompt_ids, *ids]])).logits[0, -1]
             scores = known[key].clone()
+            if policy.penalised(ids): scores[list(policy.switch_ids)] -= policy.penalty
             if sampling.temperature:
                 scores = torch.log_softmax(scores / sampling.temperature, 0)
                 order = scores.argsort(descending=True)
@@ -65,6 +67,13 @@ def policies(eos=EOS):
         yield DelimitedWindow(w, LONE, (), eos, answer_tokens=3)
         yield HardCut(w, eos)
         yield Unlimited(w, eos, end_ids=END)
+        for times in (0, 1, 3):
+            yield BudgetForcing(w, (50,), HINT, eos, times=times, answer_tokens=5)
+            yield BudgetForcing(w, (50, 51), HINT, eos, LONE, times, 5)
+        yield SwitchPenalty(ShiftedWindow(w, HINT, eos, 5), tuple(range(10, 60, 2)), 4.0, 6)
+        yield SwitchPenalty(DelimitedWindow(w, END, (), eos, 5), tuple(range(10, 60, 2)), 4.0, 3)
+        yield SwitchPenalty(BudgetForcing(w, (50,), HINT, eos, LONE, 2, 5), (11, 12, 13), 9, 60)
+    yield NoThinking(HINT, eos, answer_tokens=5)
 
 
 def run(model, requests, sampling=Sampling(), **kwargs):
@@ -175,10 +184,11 @@ def test_trunks():
 @pytest.mark.parametrize("sampling", [Sampling(), WARM])
 def test_a_fork_continued_is_direct_decoding(model, prompts, sampling):
     for eos in (EOS, MANY):
-        free = run(model, [Request(p, Unlimited(60, eos), seed=i) for i, p in enumerate(prompts)], sampling)
         some = [(i, p) for i in range(len(prompts)) for p in policies(eos)]
+        bases = list(dict.fromkeys((i, p.free(60)) for i, p in some))
+        free = dict(zip(bases, run(model, [Request(prompts[i], p, seed=i) for i, p in bases], sampling)))
         direct = run(model, [Request(prompts[i], p, seed=i) for i, p in some], sampling)
-        starts = [Request(prompts[i], p, seed=i, start=fork(p, free[i]).ids) for i, p in some]
+        starts = [Request(prompts[i], p, seed=i, start=fork(p, free[i, p.free(60)]).ids) for i, p in some]
         forked = run(model, starts, sampling)
         assert forked == direct
 
@@ -208,11 +218,11 @@ def test_a_small_window_is_the_beginning_of_a_large_one(model, prompts):
 
 
 def test_the_processors_work_in_a_plain_generate(model, reference, prompts):
-    some = list(policies())[:12]
+    some = [p for p in policies() if not isinstance(getattr(p, 'policy', p), BudgetForcing)][:16]
     most = max(p.max_tokens for p in some)
     ids, begin = torch.tensor([prompts[3]] * len(some)), [len(prompts[3])] * len(some)
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False,
-                         eos_token_id=-1, pad_token_id=0, logits_processor=[WindowProcessor(some, begin)],
+                         eos_token_id=-1, pad_token_id=0, logits_processor=[PenaltyProcessor(some, begin), WindowProcessor(some, begin)],
                          stopping_criteria=[Finished(some, begin)])
     for policy, row in zip(some, out[:, len(prompts[3]):].tolist()):
         assert policy.trim(row) == reference(Request(prompts[3], policy))
