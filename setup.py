@@ -25,7 +25,8 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={key.removesuffix("_requirements"): value.split()
                     for key, value in cfg.items() if key.endswith("_requirements")},
-    entry_points={"vllm.logits_processors": ["z1_window = z1.vllm_window:WindowProcessor"]},
+    entry_points={"vllm.logits_processors": ["z1_window = z1.vllm_window:WindowProcessor"],
+                  "vllm.general_plugins": ["z1 = z1.vllm_engine:die_with_parent"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Developers",

@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from .request import Request, Sampling, check_requests
 from .vllm_engine import die_with_parent
 
-# %% ../nbs/05f_sharded_engine.ipynb #b28d790f
+# %% ../nbs/05f_sharded_engine.ipynb #02b770bf
 def _serve(pipe, make, path, options):
     die_with_parent()
+    engine = None
     try:
         engine = make(path, **options)
         pipe.send(("ready", (engine.tokenizer, engine.context, engine.vocabulary, engine.info())))
@@ -26,6 +27,8 @@ def _serve(pipe, make, path, options):
             pipe.send(("done", None))
     except EOFError: pass                                      # the parent has gone
     except Exception as e: pipe.send(("failed", f"{type(e).__name__}: {e}"))
+    finally:
+        if hasattr(engine, "close"): engine.close()
 
 def _start(make, path, options, device):
     "A child process with its pipe; `device` is the only GPU it sees."
@@ -40,7 +43,7 @@ def _start(make, path, options, device):
         else: os.environ["CUDA_VISIBLE_DEVICES"] = before
     return child, ours
 
-# %% ../nbs/05f_sharded_engine.ipynb #68f27769
+# %% ../nbs/05f_sharded_engine.ipynb #ad4a070d
 class ShardedEngine:
     "One engine a device; requests are dealt out by prompt, outputs merged as they finish."
     def __init__(self,
@@ -102,5 +105,5 @@ class ShardedEngine:
             except OSError: pass
             pipe.close()
         for child, _ in self.shards:
-            child.join(10)
+            child.join(30)
             if child.is_alive(): child.kill()

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PROCESSOR', 'to_sampling_params', 'die_with_parent', 'VLLMEngine']
 
-# %% ../nbs/05d_vllm_engine.ipynb #62ca7cc2
-import os, signal, threading
+# %% ../nbs/05d_vllm_engine.ipynb #973eb32b
+import os, signal, threading, time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from multiprocessing import connection, parent_process
@@ -34,14 +34,15 @@ def to_sampling_params(
         seed=request.seed % 2**63 if seeded and sampling.temperature else None,
         extra_args=to_parameters(request) or None)
 
-# %% ../nbs/05d_vllm_engine.ipynb #dd680e01
+# %% ../nbs/05d_vllm_engine.ipynb #712b17e0
 def die_with_parent():
     "Let this process end when the one that started it does, however that ends; does nothing in a main process."
-    if (parent := parent_process()) is None: return
+    name, parent = "die-with-parent", os.getppid()
+    if parent_process() is None or name in {t.name for t in threading.enumerate()}: return
     def watch():
-        connection.wait([parent.sentinel])
+        while os.getppid() == parent: time.sleep(1)    # an orphan is adopted by another process
         os.kill(os.getpid(), signal.SIGKILL)
-    threading.Thread(target=watch, daemon=True, name="die-with-parent").start()
+    threading.Thread(target=watch, daemon=True, name=name).start()
 
 # %% ../nbs/05d_vllm_engine.ipynb #3a8ed4eb
 def _report_death(client):

@@ -6,7 +6,7 @@
 __all__ = ['turn_ends', 'Reader', 'Row', 'on_its_way', 'force', 'penalise', 'HostBatch', 'table', 'DeviceBatch', 'at_the_door',
            'check', 'Windowed']
 
-# %% ../nbs/07_vllm_window.ipynb #8cbbfc95
+# %% ../nbs/07_vllm_window.ipynb #75d6ea15
 import logging, math, sys
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from .request import PARAMETERS, from_parameters
-from .vllm_engine import die_with_parent
 from .window import Policy, thinking_end
 
 # %% ../nbs/07_vllm_window.ipynb #1f538382
@@ -260,14 +259,13 @@ def check(params):
     params.update_from_generation_config(processor.generation_config_fields, processor.renderer.get_eos_token_id())
     Reader(processor.vllm_config, processor.renderer.tokenizer).read(params, prompt)
 
-# %% ../nbs/07_vllm_window.ipynb #f650feff
+# %% ../nbs/07_vllm_window.ipynb #650c42c3
 class Windowed:
     "The methods of a logits processor for both of vLLM's runners."
     def __init__(self,
             vllm_config,         # vLLM's VllmConfig
             place,               # V1: the torch device; V2: its LogitsProcRequestState
             is_pin_memory: bool = False):  # V1 says so; nobody asks
-        die_with_parent()                                  # V1 and V2 make us in the process that does the work
         self.reader = Reader(vllm_config)
         self.batch = HostBatch(place) if isinstance(place, (torch.device, str)) else DeviceBatch(place)
 
