@@ -114,7 +114,7 @@ $(PAPER:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/pape
 
 test: .venv/vllm
 	$(BIN)/nbdev_test --n_workers 2 --do_print
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 lab: .venv/ready
 	$(BIN)/jupyter lab nbs
