@@ -13,7 +13,8 @@ DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 COMPUTING := $(filter-out z1/figures.py z1/statistics.py,$(MODULES))
 MODELS    := z1 r1 r1_equal
-PAPER     := $(notdir $(basename $(wildcard nbs/experiments/fig_paper_*.ipynb nbs/experiments/tab_paper_*.ipynb)))
+# KEPT draw kept numbers, the paper's and the benchmark's; MEASURED draw what this run has measured.
+KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_speed.ipynb)))
 MEASURED  := $(notdir $(basename $(wildcard nbs/experiments/fig_nano_*.ipynb nbs/experiments/tab_nano_*.ipynb)))
 FIGURES   := $(if $(filter nano,$(RECIPE)),figures,$(RESULTS)/figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
@@ -64,7 +65,7 @@ figures: .venv/ready
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
 
-everything: $(PAPER:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
+everything: $(KEPT:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
 
 # The manifest goes first: without it a half-deleted model is not taken for a finished one.
 fresh:
@@ -107,7 +108,7 @@ $(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,recipe $(RECIPE))
 
-$(PAPER:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv) $(MODULES)
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/speed/*.json*) $(MODULES)
 	$(call notebook,out_dir $(FIGURES))
 
 # --- the rest -----------------------------------------------------------------------------------------------------
