@@ -185,7 +185,8 @@ def test_bad_requests_are_refused_before_they_reach_vllm(vllm, policies):
     with pytest.raises(ValueError, match="problem 3: .* the context is 640"):
         vllm.generate([Request((1,) * 1200, policies[-1], name="problem 3")])
     with pytest.raises(ValueError, match="there is no token 9999"): vllm.generate([Request((9999,), policies[0])])
-    with pytest.raises(ValueError, match="no model at"): VLLMEngine.from_pretrained(MODEL.parent)
+    for path in (MODEL.parent, "data/models/no/such"):
+        with pytest.raises(ValueError, match="no model at"): VLLMEngine.from_pretrained(path)
     assert {"engine", "model", "dtype", "device", "vllm"} <= set(vllm.info())
 
 

