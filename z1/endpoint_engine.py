@@ -135,15 +135,15 @@ class Replicas:
             finally: replica.busy -= 1
         raise (Lost if reached else Unreachable)(what)
 
-# %% ../nbs/05e_endpoint_engine.ipynb #bdf804ff
+# %% ../nbs/05e_endpoint_engine.ipynb #017a4147
 def body_of(
         request: Request, part: Stretch, sampling: Sampling,
-        model: str,  # as the server calls it
+        model: str, seeded: bool,  # as the server calls it; whether it is given the request's seed
 ) -> dict:
     "What every kind of server is asked for."
     body = {"model": model, "max_tokens": part.until - len(request.start),
             "temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    if sampling.temperature: body["seed"] = stream("endpoint", request.seed, len(request.start)).getrandbits(31)
+    if sampling.temperature and seeded: body["seed"] = stream("endpoint", request.seed, len(request.start)).getrandbits(31)
     return body
 
 def ids_body(request: Request, part: Stretch) -> dict:
@@ -195,7 +195,7 @@ def text_ids(
     if not ids: raise Fault("the answer is empty")
     return tuple(ids[:most])
 
-# %% ../nbs/05e_endpoint_engine.ipynb #22b9e92c
+# %% ../nbs/05e_endpoint_engine.ipynb #c2e822aa
 MODES = ("auto", "window", "ids", "text")
 
 class Endpoint:
@@ -210,12 +210,13 @@ class Endpoint:
             retries: int = 8,             # further tries after a fault
             pause: float = 0.5,           # seconds before the first of them; doubles each time
             timeout: float = 600.0,       # seconds to wait for an answer: more than the longest output takes
+            seeded: bool = True,          # send seeds; vLLM on a CPU dies of them when it splits a long prompt
             api_key: str | None = None):  # None: $OPENAI_API_KEY, if there is one
         if mode not in MODES: raise ValueError(f"mode must be one of {', '.join(MODES)}, but is {mode!r}")
         if concurrency < 1: raise ValueError(f"concurrency must be 1 or more, but is {concurrency!r}")
         self.replicas = Replicas([urls] if isinstance(urls, str) else list(urls), retries, pause)
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
-        self.model, self.context, self.mode, self.fingerprints = model, context, mode, set()
+        self.model, self.context, self.mode, self.seeded, self.fingerprints = model, context, mode, seeded, set()
         self.concurrency, self.timeout, self._key = concurrency, timeout, api_key or os.environ.get("OPENAI_API_KEY")
         with start_blocking_portal() as portal: portal.call(self._meet)
     def _client(self):
@@ -247,16 +248,16 @@ class Endpoint:
         await self._post(client, body | {"prompt": HINT}, lambda answer: rows(answer, "choices"))  # refused as well? then say so
         return "text"
 
-# %% ../nbs/05e_endpoint_engine.ipynb #3a558db9
+# %% ../nbs/05e_endpoint_engine.ipynb #67ae6aec
 class EndpointEngine(Endpoint):
     "Windowed decoding through an OpenAI-compatible completions endpoint."
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):
         "Yield (index, output) as outputs finish; raises ConnectionError naming whatever was lost, after all others."
         requests = check_requests(requests, self.context, len(self.tokenizer))
         for i, r in enumerate(requests):
-            if self.mode == "text" and isinstance(r.policy, SwitchPenalty):
+            if isinstance(r.policy, SwitchPenalty) and r.policy.penalty > {"text": 0, "ids": 100}.get(self.mode, 1e9):
                 raise ValueError(f"{r.name or f'request {i}'}: SwitchPenalty needs token ids, and this endpoint knows "
-                                 "text only: serve the model with vLLM")
+                                 f"{'text only' if self.mode == 'text' else 'none above 100'}: serve it with z1 and vLLM")
         return iter(tqdm(self._run(requests, sampling), total=len(requests), unit="sample", disable=not progress))
     def info(self) -> dict:
         "Engine, way of decoding, model, and what the servers say they are, for a manifest."
@@ -301,7 +302,7 @@ class EndpointEngine(Endpoint):
         return request.start
     async def _go_on(self, client, r, sampling):
         part = stretch(r.policy, r.start) if self.mode != "window" else Stretch(r.policy.max_tokens, r.policy.stop_ids)
-        body, most = body_of(r, part, sampling, self.model), part.until - len(r.start)
+        body, most = body_of(r, part, sampling, self.model, self.seeded), part.until - len(r.start)
         if self.mode == "text":
             body |= text_body(r, self.tokenizer) | {"max_tokens": max(most, LEAST_TEXT)}
             return await self._post(client, body, lambda a: text_ids(a, most, r.policy.eos_ids[0], self.tokenizer))

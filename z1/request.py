@@ -126,7 +126,7 @@ def to_parameters(request: Request) -> dict:
     else: out |= {"policy": "shifted", "window": policy.limit, "hint": list(policy.forced)}
     return out | ({"written": len(request.start)} if out and request.start else {})
 
-# %% ../nbs/05a_request.ipynb #6556afa0
+# %% ../nbs/05a_request.ipynb #1447660f
 POLICIES = ("shifted", "delimited", "no_thinking", "unlimited")
 PARAMETERS = ("policy", "window", "hint", "end", "switch", "penalty", "span", "written")
 
@@ -155,13 +155,15 @@ def from_parameters(
     "The policy that parameters describe, and how much is written; None if there is none. Raises ValueError naming one."
     p = {k: v for k, v in (parameters or {}).items() if k in PARAMETERS}
     if not p: return None
+    if set(p) <= {"penalty", "span", "written"}:
+        raise ValueError(f"{sorted(p)[0]} says nothing alone: add switch (the ids that begin a new thought) or window")
     name = p.get("policy", "shifted" if "window" in p or "hint" in p else "unlimited")
     if name not in POLICIES: raise ValueError(f"policy must be one of {', '.join(POLICIES)}, but is {name!r:.80}")
     needed, more = {"shifted": ({"window"}, {"hint"}), "delimited": ({"window", "end"}, {"hint"}),
                     "no_thinking": ({"hint"}, set()), "unlimited": ({"switch"}, {"end"})}[name]
-    if missing := needed - set(p): raise ValueError(f"policy {name!r} needs {' and '.join(sorted(missing))}")
     if odd := sorted(set(p) - needed - more - {"policy", "switch", "penalty", "span", "written"}):
         raise ValueError(f"policy {name!r} has no use for {odd[0]}: leave it out")
+    if missing := needed - set(p): raise ValueError(f"policy {name!r} needs {' and '.join(sorted(missing))}")
     written = _whole("written", p.get("written", 0), 0)
     hint = _ids("hint", p.get("hint", HINT if name == "shifted" else ()), vocabulary, encode,
                 least=int(name in ("shifted", "no_thinking")))
