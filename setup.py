@@ -26,7 +26,8 @@ setup(
     extras_require={key.removesuffix("_requirements"): value.split()
                     for key, value in cfg.items() if key.endswith("_requirements")},
     entry_points={"vllm.logits_processors": ["z1_window = z1.vllm_window:WindowProcessor"],
-                  "vllm.general_plugins": ["z1 = z1.vllm_engine:die_with_parent"]},
+                  "vllm.general_plugins": ["z1_end = z1.vllm_engine:die_with_parent",
+                                           "z1_requests = z1.vllm_engine:guard_requests"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Developers",
