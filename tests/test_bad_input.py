@@ -82,7 +82,7 @@ def test_no_room_for_an_answer(tokenizer, tokens):
 
 
 def test_a_policy_nobody_knows_and_a_hint_that_is_missing_or_ends_the_turn(tokenizer):
-    with pytest.raises(ValueError, match="unknown policy 'magic': use one of shifted, lead_in, hard_cut, delimited"):
+    with pytest.raises(ValueError, match="unknown policy 'magic': use one of shifted, lead_in, hard_cut, unlimited, delimited, budget_forcing"):
         make_policies("magic", [8], tokenizer)
     with pytest.raises(ValueError, match="hint_ids is empty: HardCut needs no hint"): make_policies("shifted", [8], tokenizer)
     with pytest.raises(ValueError, match="hint_ids contains .* which ends the turn: leave it out"):

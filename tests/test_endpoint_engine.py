@@ -552,7 +552,15 @@ def test_leaving_early_ends_what_is_under_way():
         assert not [t for t in threading.enumerate() if "portal" in t.name]
 
 
-def test_ctrl_c_ends_what_is_under_way():
+@pytest.fixture
+def interruptible():
+    "A process that was started in the background ignores Ctrl-C; this one shall not, for a while."
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_what_is_under_way(interruptible):
     with serve(wait=3) as server:
         out = connect(server, concurrency=8).generate(plain(50), progress=False)
         timer, began = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)), time.monotonic()

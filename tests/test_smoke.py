@@ -92,7 +92,7 @@ def test_what_it_writes_is_ignored_by_git():
 
 def test_from_nothing_to_figures(whole):
     ran = notebooks(whole["said"])
-    experiments = {p.stem for p in (ROOT/"nbs"/"experiments").glob("*.ipynb")}
+    experiments = {p.stem for p in (ROOT/"nbs"/"experiments").glob("*.ipynb")} - {"exp_speed"}     # run by hand
     assert len(ran) == len(set(ran)) and {re.sub(r"-.*", "", name) for name in ran} == experiments, "every notebook, once"
     drawn = {p.rsplit(".")[0] for p in whole["artefacts"]}
     assert {name for name in experiments if name[:4] in ("fig_", "tab_")} <= drawn

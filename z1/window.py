@@ -92,14 +92,14 @@ class Policy:
         "The policy of trajectories that this one, at any smaller limit, can be forked from."
         return Unlimited(max_tokens, self.eos_ids)
 
-# %% ../nbs/05_window.ipynb #45808f54
+# %% ../nbs/05_window.ipynb #4e21e802
 def _check(policy: Policy):
     "Raise ValueError for a policy that cannot be meant; lists of ids become tuples."
     for f in fields(policy):
         value, name = getattr(policy, f.name), f"{type(policy).__name__}.{f.name}"
         least = {"window": 1, "max_tokens": 1, "answer_tokens": 1, "span": 1, "times": 0, "waits": 0}.get(f.name)
         if least is not None and (type(value) is not int or value < least):
-            raise ValueError(f"{name} must be a whole number, {least} or more, but is {value!r}")
+            raise ValueError(f"{name} must be a whole number{' of tokens' if least else ''}, {least} or more, but is {value!r}")
         if f.name.endswith("_ids"):
             if not isinstance(value, (tuple, list)) or any(type(i) is not int or i < 0 for i in value):
                 raise ValueError(f"{name} must be a tuple of token ids, but is {value!r}; encode text first")
