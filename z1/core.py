@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Iterator
 
-# %% ../nbs/00_core.ipynb #741f7caa
+# %% ../nbs/00_core.ipynb #c5f385f2
 @dataclass(frozen=True)
 class Problem:
     "A question with a known answer."
@@ -23,6 +23,9 @@ class Problem:
     prompt: str      # what the user asks
     answer: str      # the gold answer, as text
     difficulty: int  # larger is harder; executed steps in the nano world
+    system: str = ""     # the system turn, where the protocol has one
+    prefill: str = ""    # how the assistant's turn begins, written before the model goes on
+    reference: str = ""  # a solution that should be graded as correct, where the benchmark has one
 
 # %% ../nbs/00_core.ipynb #9f085b2f
 @dataclass(frozen=True)

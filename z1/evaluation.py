@@ -68,7 +68,7 @@ def decode_missing(
     ledger.sync()
     return {row[ledger.key]: tuple(row["ids"]) for row in ledger.rows() if row[ledger.key] in requests}
 
-# %% ../nbs/11_evaluation.ipynb #6fcd7e01
+# %% ../nbs/11_evaluation.ipynb #5bf562e7
 def free_policies(policies: list[Policy]) -> list[Policy]:
     "For each policy the one its free trajectories are decoded under; raises ValueError if two policies share a name."
     names = [(p.name, p.limit) for p in policies]
@@ -98,7 +98,7 @@ def sweep(
 ) -> list[Output]:
     "Every policy's output on every problem, decoding shared prefixes once; raises ValueError if there is no problem."
     if not problems: raise ValueError("no problems to evaluate: the benchmark is empty")
-    prompts = {p.id: render(engine.tokenizer, p.prompt) for p in problems}
+    prompts = {p.id: render(engine.tokenizer, p.prompt, p.system, p.prefill) for p in problems}
     tries = [(p, s) for p in problems for s in range(samples)]
     seeds = {(p.id, s): stream(seed, p.id, s).getrandbits(62) for p, s in tries}
     def name(policy, p, s): return f"{policy.name}@{policy.limit}/{p.id}/{s}"

@@ -14,16 +14,19 @@ from transformers import PreTrainedTokenizerBase
 
 from .window import HINT, DelimitedWindow, NoThinking, Policy, ShiftedWindow, SwitchPenalty, Unlimited
 
-# %% ../nbs/05a_request.ipynb #c7271fd4
+# %% ../nbs/05a_request.ipynb #8a4ac9d5
 def render(
         tokenizer: PreTrainedTokenizerBase,  # with a chat template
         question: str,                       # what the user asks
+        system: str = "",                    # system message; "": none of our own (a template may have one)
+        prefill: str = "",                   # first words of the assistant's turn, written for the model
 ) -> tuple[int, ...]:
-    "The prompt's token ids: one user turn in the chat template, and the opening of the assistant's."
+    "The prompt's token ids: the turns in the model's chat template, and the opening of the assistant's."
     if not tokenizer.chat_template:
         raise ValueError("the tokenizer has no chat template: set tokenizer.chat_template to the model's own")
-    turns = [{"role": "user", "content": question}]
-    return tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))
+    turns = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": question}]
+    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    return (*ids, *(tokenizer.encode(prefill, add_special_tokens=False) if prefill else ()))
 
 # %% ../nbs/05a_request.ipynb #b35e2d2b
 @dataclass(frozen=True)
