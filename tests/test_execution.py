@@ -47,7 +47,7 @@ def call(sandbox, name):
 
 def test_beside(sandbox, name):
     run = sandbox.tests(BESIDE_TESTS[name], TEST, LIMITS)
-    passed = run.value is not None and [run.value.get(t) for t in ("test_one", "test_two", "test_list")] == 3 * ["passed"]
+    passed = run.value is not None and [run.value.get(f"TestCases.{t}") for t in ("test_one", "test_two", "test_list")] == 3 * ["passed"]
     if run.status == "ok" and passed: return f"{name}: {run}"
 test_beside.__test__ = False
 

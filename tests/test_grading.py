@@ -1,8 +1,13 @@
 "Properties of grading that must hold for any text."
+from concurrent.futures import CancelledError
+from threading import Event
+
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from z1.grading import ANSWER, Verdict, extract_answer, grade_exact
+from z1.core import Problem
+from z1.grading import (ANSWER, Grade, Grader, ParallelGrader, Verdict, choices, extract_answer, extract_answers,
+                        grade_choice, grade_exact)
 from z1.programs import ANSWER_LEAD, make_problems, r1_style, z1_style
 
 texts = st.text(max_size=80)
@@ -14,7 +19,9 @@ answers = st.text(printable, min_size=1, max_size=20).map(str.strip).filter(lamb
 def test_gold_in_the_final_answer_sentence_extracts_back(before, gold, after_hint):
     text = f"{before}\n{ANSWER_LEAD}{gold}."
     assert extract_answer(text, after_hint) == gold
-    assert grade_exact(text, gold).verdict == Verdict.CORRECT
+    several = len(set(extract_answers(text)) - {""}) > 1
+    assert grade_exact(text, gold).verdict == (Verdict.SEVERAL if several else Verdict.CORRECT)
+    assert grade_exact(text, gold).correct
 
 
 @given(texts)
@@ -29,13 +36,18 @@ def test_no_sentence_no_answer_unless_a_hint_asked(text):
 @given(st.lists(answers, min_size=1, max_size=4), texts)
 def test_the_last_answer_wins(said, between):
     assume(not ANSWER.search(between))
-    assert extract_answer(f"\n{between}\n".join(f"{ANSWER_LEAD}{a}." for a in said)) == said[-1]
+    text = f"\n{between}\n".join(f"{ANSWER_LEAD}{a}." for a in said)
+    assert extract_answer(text) == said[-1]
+    for gold in said:
+        grade = grade_exact(text, gold)
+        assert grade.correct == (gold == said[-1]) and (grade.verdict == Verdict.SEVERAL) == (len(set(said)) > 1)
 
 
 @given(texts, answers, st.booleans(), st.booleans())
 def test_a_grade_is_consistent(text, gold, cut, after_hint):
     grade = grade_exact(text, gold, cut, after_hint)
-    assert grade.correct == (grade.verdict == Verdict.CORRECT) == (grade.answer == gold)
+    assert grade.correct == (grade.answer == gold)
+    assert grade.verdict in (Verdict.SEVERAL, Verdict.CORRECT if grade.correct else Verdict.WRONG) or not grade.answer
     assert (grade.answer is None) == (grade.verdict in (Verdict.CUT, Verdict.NO_ANSWER))
     if grade.answer is None: assert grade.verdict == (Verdict.CUT if cut else Verdict.NO_ANSWER)
 
@@ -56,3 +68,82 @@ def test_every_teacher_answers_correctly(style):
                                                (None, "8", "text")])
 def test_bad_input_names_the_field(text, gold, field):
     with pytest.raises(ValueError, match=f"^{field}"): grade_exact(text, gold)
+
+
+# -- multiple choice --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text, after_hint, found", [
+    (r"\boxed{A}", False, "A"), (r"$$\boxed{\text{D}}$$", False, "D"), (r"\boxed{\textbf{(C)}}", False, "C"),
+    (r"\boxed{[B]}", False, "B"),
+    (r"\boxed{\mathrm{C}}.", False, "C"), (r"\boxed{B: 3 eV}", False, "B"), (r"\boxed{B} \boxed{C}", False, "C"),
+    (r"\boxed{\text{Answer: } B}", False, "B"), (r"\boxed{A proton}", False, "A"), (r"\boxed{Argon}", False, "Argon"),
+    (r"\boxed{3} Answer: C", False, "C"), (r"Answer: C, I think. \boxed{B}", False, "B"),
+    (r"\boxed{E}", False, "E"), ("answer: D", False, "D"),
+    ("**Answer: D**", False, "D"), ("Answer: A or B", False, None), ("The answer is B", False, None),
+    ("B", False, None), ("B", True, "B"),
+    ("**(B)** because", True, "B"), ("B. Argon\nA is wrong", True, "B"), ("Because A", True, None),
+    ("A gas", True, None), (r"\boxed{}", True, None),
+    (r"\boxed{b", False, None), ("", True, None)])
+def test_the_choice_in_a_text(text, after_hint, found): assert (choices(text, after_hint) or [None])[-1] == found
+
+
+@given(texts, st.sampled_from("ABCD"), st.sampled_from("ABCD"))
+def test_a_boxed_letter_is_graded(before, said, gold):
+    assume("\\" not in before and "{" not in before)
+    grade = grade_choice(rf"{before}\boxed{{\text{{({said})}}}}", gold)
+    assert grade == Grade(said, said == gold, Verdict.CORRECT if said == gold else Verdict.WRONG)
+
+
+@given(texts, st.booleans())
+def test_a_cut_thought_chooses_nothing(text, boxed):
+    assert grade_choice(text + r"\boxed{A}" * boxed, "A", cut=True).verdict == Verdict.CUT
+
+
+@pytest.mark.parametrize("gold", ["E", "AB", "a", "", 1, None])
+def test_a_gold_that_is_no_option(gold):
+    with pytest.raises(ValueError, match="^gold"): grade_choice("A", gold)
+
+
+# -- graders ----------------------------------------------------------------------------------------------------
+
+def choice(gold="A"): return Problem("p", "toy", "A or B?", gold, 0)
+
+
+@pytest.mark.parametrize("make", [lambda: Grader(grade_choice), lambda: Waiting(4)])
+def test_every_grader_takes_and_gives_the_same(make):
+    with make() as grader:
+        futures = [grader.submit(rf"\boxed{{{c}}}", choice()) for c in "ABAB"]
+        broken = grader.submit("A", choice("E"))
+        assert grader.submit("A", choice(), cut=True).result().verdict == Verdict.CUT
+        assert grader.submit("A", choice(), cut=True, after_hint=True).result().correct
+    assert [f.result().correct for f in futures] == [True, False, True, False]
+    with pytest.raises(ValueError, match="^problem 'p' of 'toy': gold is 'E'"): broken.result()
+
+
+class Waiting(ParallelGrader):
+    "Grades choices, as soon as it may."
+    def __init__(self, workers, may=None):
+        super().__init__(workers)
+        self.may = may
+
+    def grade(self, text, problem, cut, after_hint):
+        if self.may: self.may.wait(20)
+        return grade_choice(text, problem.answer, cut, after_hint)
+
+
+def test_leaving_the_block_waits_for_all():
+    with Waiting(2) as grader: futures = [grader.submit(r"\boxed{A}", choice()) for _ in range(50)]
+    assert all(f.done() and f.result().correct for f in futures)
+
+
+def test_an_error_drops_what_has_not_begun():
+    may = Event()
+    with pytest.raises(KeyboardInterrupt):
+        with Waiting(1, may) as grader:
+            futures = [grader.submit(r"\boxed{A}", choice()) for _ in range(5)]
+            while not futures[0].running(): pass
+            futures[1].add_done_callback(lambda f: may.set())
+            raise KeyboardInterrupt
+    assert futures[0].result().correct
+    for f in futures[1:]:
+        with pytest.raises(CancelledError): f.result()

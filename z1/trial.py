@@ -113,7 +113,7 @@ def invented(before: set[str]) -> list[str]:
     return [name for name, module in list(sys.modules.items()) if name not in before and getattr(module, "__spec__", None) is None
             and name not in ("__main__", SOLUTION, "__test__")]
 
-# %% ../nbs/01a_trial.ipynb #a6f83f87
+# %% ../nbs/01a_trial.ipynb #4bfea514
 class Outcomes(unittest.TestResult):
     "What became of each test."
     def __init__(self):
@@ -122,7 +122,7 @@ class Outcomes(unittest.TestResult):
 
     def note(self, test, word: str, err=None):
         "Keep the first bad word said of a test; a good one only if nothing was said."
-        name = test.id().rpartition(".")[2]
+        name = ".".join(test.id().split(".")[-2:])      # class and method
         if err and issubclass(err[0], Tampered): self.tampered = str(err[1])
         if err: word = f"{word}: {err[0].__name__}: {err[1]}"[:300]
         if self.outcomes.get(name, "passed") == "passed": self.outcomes[name] = word
