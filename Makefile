@@ -12,7 +12,9 @@ BIN       := .venv/bin
 RESULTS   := data/results/$(RECIPE)
 DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
-COMPUTING := $(filter-out z1/figures.py z1/statistics.py,$(MODULES))
+# Modules that no trained model and no sample depends on: a change to them computes nothing anew.
+READING   := $(addprefix z1/,figures.py statistics.py metrics.py comparison.py report.py lm_harness.py)
+COMPUTING := $(filter-out $(READING),$(MODULES))
 MODELS    := z1 r1 r1_equal
 # KEPT draw kept numbers, the paper's and the benchmark's; MEASURED draw what this run has measured.
 KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_speed.ipynb)))

@@ -1,12 +1,15 @@
-"Known values and invariants of the statistics."
+"Known values and invariants of the statistics, checks against scipy and statsmodels, and coverage by simulation."
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings, strategies as st
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
-from z1.statistics import (Curve, accuracy_interval, best, bootstrap, mcnemar, redraws, sign_flip, spearman,
-                           tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
+from z1.statistics import (Curve, accuracy_at_equal_tokens, accuracy_interval, best, bootstrap, mcnemar, redraws,
+                           sign_flip, spearman, tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
 
 few = settings(max_examples=40, deadline=None)
 shares = st.floats(0, 1).map(lambda x: round(x, 6))
@@ -40,12 +43,11 @@ def test_wilson_published(k, n, low, high):
 
 
 @given(st.integers(1, 2000), st.floats(0, 1), st.sampled_from([.8, .95, .99]))
-def test_wilson_is_scipys_and_holds_the_estimate(n, share, level):
+def test_wilson_is_statsmodels_and_holds_the_estimate(n, share, level):
     k = round(share * n)
     low, high = wilson(k, n, level)
     assert 0 <= low <= k / n <= high <= 1
-    scipys = stats.binomtest(k, n).proportion_ci(level, "wilson")
-    assert (low, high) == pytest.approx(tuple(scipys), abs=1e-12)
+    assert (low, high) == pytest.approx(proportion_confint(k, n, 1 - level, "wilson"), abs=1e-12)
 
 
 @pytest.mark.parametrize("arguments, field", [((1, 0), "n is 0"), ((3, 2), "k is 3"), ((-1, 2), "k is -1"),
@@ -62,9 +64,28 @@ def test_bootstrap_is_deterministic_and_close_to_theory():
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=.15 * half)
 
 
-def test_redraws_are_of_problems():
+def test_bootstrap_agrees_with_scipys():
+    values = np.random.default_rng(1).beta(.5, .3, 300)
+    for statistic in (np.mean, np.median):
+        theirs = stats.bootstrap((values,), statistic, n_resamples=4000, method="percentile", rng=0)
+        assert bootstrap(values, statistic, 4000) == pytest.approx(tuple(theirs.confidence_interval), abs=.01)
+
+
+def test_clustered_bootstrap_agrees_with_cluster_robust_errors():
+    "Redrawing problems is what cluster-robust standard errors do by formula; ignoring problems is not."
+    rng = np.random.default_rng(2)
+    right = rng.binomial(1, rng.beta(.4, .4, 300)[:, None], (300, 8))
+    model = sm.OLS(right.ravel().astype(float), np.ones(right.size))
+    robust = model.fit(cov_type="cluster", cov_kwds={"groups": np.repeat(np.arange(300), 8)}).conf_int()[0]
+    ours = bootstrap(right.mean(1), n=8000)
+    assert ours == pytest.approx(tuple(robust), abs=.08 * np.ptp(robust))
+    assert np.ptp(ours) > 1.8 * np.ptp(model.fit().conf_int()[0])
+
+
+def test_redraws_are_of_problems_and_cannot_be_spoilt():
     counts = redraws(7, 100, 0)
     assert counts.shape == (100, 7) and (counts.sum(1) == 7).all()
+    with pytest.raises(ValueError, match="read-only"): counts[0, 0] = 5
 
 
 @few
@@ -101,6 +122,27 @@ def test_paired_tests_are_symmetric_and_agree(pairs):
     assert 0 < one.p <= 1 and one == (other.p, other.only_b, other.only_a)
     difference, p = sign_flip(a, b)
     assert difference == pytest.approx(np.mean(a) - np.mean(b)) and p == pytest.approx(one.p, abs=.03)
+
+
+@few
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_mcnemar_is_statsmodels(pairs):
+    a, b = np.array(pairs).T
+    counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    assert mcnemar(a, b).p == pytest.approx(min(their_mcnemar(counts, exact=True).pvalue, 1))
+
+
+@pytest.mark.parametrize("size", [6, 12])
+def test_sign_flip_agrees_with_scipys_permutations(size):
+    "scipy tries all 2^P flips of so few problems; ours are random ones."
+    rng = np.random.default_rng(size)
+    for shift in (0, .1, .4):
+        a, b = (rng.integers(0, 5, size) / 4 for _ in "ab")
+        a = np.minimum(a + shift, 1)
+        theirs = stats.permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis), permutation_type="samples",
+                                        n_resamples=np.inf, vectorized=True)
+        difference, p = sign_flip(a, b, 40000)
+        assert difference == pytest.approx(theirs.statistic) and p == pytest.approx(theirs.pvalue, abs=.012)
 
 
 @pytest.mark.parametrize("test", [mcnemar, sign_flip])
@@ -233,3 +275,102 @@ def test_equal_accuracy_needs_the_same_problems():
     with pytest.raises(ValueError, match="no common"): tokens_at_equal_accuracy(
         a, Curve(b.tokens, np.zeros_like(b.correct), b.windows))
     with pytest.raises(ValueError, match="accuracies"): tokens_at_equal_accuracy(a, b, [50])
+
+
+# -- accuracy at equal tokens -------------------------------------------------------------------------------------
+
+def test_accuracy_at_equal_tokens_by_hand():
+    a = Curve([[10, 20, 40]], [[.2, .6, 1]], [1, 2, 3], samples=10)
+    b = Curve([[20, 40]], [[.2, .4]], [1, 2], samples=10)
+    out = accuracy_at_equal_tokens(a, b, [10, 20, 30, 40, 41], n=50)
+    assert out.accuracy_a[:4].tolist() == pytest.approx([.2, .6, .8, 1]) and np.isnan(out.accuracy_a[4])
+    assert out.difference[1:4].tolist() == pytest.approx([.4, .5, .6]) and out.difference[[0, 4]].isna().all()
+    assert out.loc[1:3, ["low", "high"]].to_numpy() == pytest.approx(np.array([[.4] * 2, [.5] * 2, [.6] * 2]))
+    assert accuracy_at_equal_tokens(a, b, n=50).tokens.iloc[[0, -1]].tolist() == [20, 40]
+
+
+@few
+@given(curves(monotone=True), st.lists(st.floats(0, 600), min_size=1, max_size=6))
+def test_accuracy_at_equal_tokens_is_numpys_interpolation(curve, tokens):
+    spent, right = curve.tokens.mean(0), curve.correct.mean(0)
+    half = Curve(curve.tokens, curve.correct * .5, curve.windows, samples=2)
+    out = accuracy_at_equal_tokens(curve, half, tokens, n=20)
+    for at, accuracy in zip(tokens, out.accuracy_a):
+        if np.isnan(accuracy): assert at < spent[0] + 1e-9 or at > spent[-1] - 1e-9
+        elif (np.diff(spent) > 1e-6).all(): assert accuracy == pytest.approx(np.interp(at, spent, right), abs=1e-6)
+    assert out.difference.dropna().to_numpy() == pytest.approx(out.accuracy_a.dropna().to_numpy() / 2)
+
+
+@few
+@given(curves())
+def test_a_curve_against_itself_has_no_difference(curve):
+    out = accuracy_at_equal_tokens(curve, curve, [curve.tokens.mean(0).max()], n=50)
+    assert out[["difference", "low", "high"]].fillna(0).to_numpy() == pytest.approx(0)
+
+
+def test_accuracy_at_equal_tokens_refuses():
+    a, b = pair()
+    with pytest.raises(ValueError, match="same problems"): accuracy_at_equal_tokens(a, pair(problems=20)[1])
+    with pytest.raises(ValueError, match="tokens must"): accuracy_at_equal_tokens(a, b, [-1])
+    with pytest.raises(ValueError, match="no common tokens"): accuracy_at_equal_tokens(
+        a, Curve(b.tokens + 1000, b.correct, b.windows))
+
+
+# -- coverage: 2,000 experiments in a world whose truth is known --------------------------------------------------
+
+WINDOWS = np.array([16, 32, 64, 96, 128, 192, 256, 384, 512])
+NEED, ABLE, SLOPE = dict(a=3.6, b=4.4), dict(a=2., b=1.8), dict(a=1., b=1.2)  # log tokens; log odds; its fall
+GUESS, HARDER, SPREAD = .1, .7, .5  # right when cut; log tokens a unit of difficulty; and within a problem
+
+
+def experiment(rng, model, difficulty, samples):
+    "A measured curve: harder problems need more tokens and are failed more often; what is cut is guessed."
+    shape = (len(difficulty), samples, 1)
+    d = difficulty[:, None, None]
+    need = np.exp(NEED[model] + HARDER * d + SPREAD * rng.standard_normal(shape))
+    right = rng.random(shape) < 1 / (1 + np.exp(SLOPE[model] * d - ABLE[model]))
+    correct = np.where(need <= WINDOWS, right, rng.random(shape) < GUESS)
+    return Curve(np.minimum(need, WINDOWS).mean(1), correct.mean(1), WINDOWS, samples=samples)
+
+
+def true_curve(model):
+    "Average tokens and accuracy of infinitely many problems, by numerical integration over difficulties."
+    d, log = np.linspace(-8, 8, 4001)[:, None], np.log(WINDOWS)
+    weight = stats.norm.pdf(d[:, 0]) / stats.norm.pdf(d).sum()
+    mean = NEED[model] + HARDER * d
+    done = stats.norm.cdf(log, mean, SPREAD)
+    short = np.exp(mean + SPREAD ** 2 / 2) * stats.norm.cdf(log, mean + SPREAD ** 2, SPREAD)  # lognormal, below w
+    right = done / (1 + np.exp(SLOPE[model] * d - ABLE[model])) + (1 - done) * GUESS
+    return weight @ (short + WINDOWS * (1 - done)), weight @ right
+
+
+def test_the_truth_is_that_of_very_many_problems():
+    d = np.random.default_rng(0).standard_normal(200_000)
+    for model in "ab":
+        large, (tokens, accuracy) = experiment(np.random.default_rng(1), model, d, 1), true_curve(model)
+        assert large.tokens.mean(0) == pytest.approx(tokens, rel=.01)
+        assert large.correct.mean(0) == pytest.approx(accuracy, abs=.005)
+
+
+def test_intervals_cover_the_truth():
+    "95% intervals hold the truth in 93 to 97 of 100 experiments: 2,000 of them, 200 problems, 1 or 4 samples."
+    (ta, ca), (tb, cb) = true_curve("a"), true_curve("b")
+    top, accuracies, budgets = min(ca.max(), cb.max()), np.array([.4, .6]), np.array([20, 35])
+    def ratio_at(x): return np.interp(x, ca, ta) / np.interp(x, cb, tb)
+    truth = np.array([ca[2], ca[-1], ca[2], ca[-1], *ratio_at(accuracies), ratio_at(top),
+                      *np.interp(budgets, ta, ca) - np.interp(budgets, tb, cb)])
+    names = ["wilson, early", "wilson", "bootstrap, early", "bootstrap", "ratio at .4", "ratio at .6",
+             "ratio at the best", "difference at 20", "difference at 35"]
+    rng, intervals = np.random.default_rng(0), []
+    for _ in range(2000):
+        d = rng.standard_normal(200)
+        one, a, b = (experiment(rng, model, d, samples) for model, samples in (("a", 1), ("a", 4), ("b", 4)))
+        ratio, end, gain = (tokens_at_equal_accuracy(a, b, accuracies), tokens_at_best(a, b),
+                            accuracy_at_equal_tokens(a, b, budgets))
+        intervals.append(np.vstack([
+            [accuracy_interval(one.correct[:, w])[:2] for w in (2, -1)], np.transpose(bootstrap(a.correct[:, [2, -1]])),
+            ratio[["low", "high"]], [[end.low, end.high]], gain[["low", "high"]]]).astype(float))
+    low, high = np.moveaxis(intervals, -1, 0)
+    assert np.isfinite(low).mean() > .999                             # an interval is nearly always given
+    covered = dict(zip(names, ((low <= truth) & (truth <= high)).mean(0)))
+    assert all(.93 <= share <= .97 for share in covered.values()), covered

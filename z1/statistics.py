@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'REACHED', 'wilson', 'redraws', 'bootstrap', 'accuracy_interval', 'McNemar', 'paired', 'mcnemar',
-           'sign_flip', 'spearman', 'cells', 'Curve', 'crossing', 'tokens_at', 'Best', 'best', 'redrawn', 'ratios',
-           'tokens_at_equal_accuracy', 'tokens_at_best']
+           'sign_flip', 'spearman', 'cells', 'Curve', 'crossing', 'tokens_at', 'Best', 'best', 'redrawn', 'ends',
+           'ratios', 'tokens_at_equal_accuracy', 'tokens_at_best', 'accuracy_at_equal_tokens']
 
-# %% ../nbs/12_statistics.ipynb #57dbe8bf
+# %% ../nbs/12_statistics.ipynb #98faf3e1
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/12_statistics.ipynb #6ee6903d
+# %% ../nbs/12_statistics.ipynb #86e43fd8
 def wilson(
     k: int,              # how many were right
     n: int,              # out of how many
@@ -25,21 +26,22 @@ def wilson(
     if n < 1: raise ValueError(f"n is {n}; a share needs at least one problem")
     if not 0 <= k <= n: raise ValueError(f"k is {k}, but must lie between 0 and n = {n}")
     if not 0 < level < 1: raise ValueError(f"level is {level}; use a confidence between 0 and 1 such as 0.95")
-    p, z = k / n, stats.norm.ppf((1 + level) / 2)
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return float(max(middle - half, 0) if k else 0), float(min(middle + half, 1) if k < n else 1)
+    return tuple(map(float, stats.binomtest(k, n).proportion_ci(level, "wilson")))
 
-# %% ../nbs/12_statistics.ipynb #18330cf5
+# %% ../nbs/12_statistics.ipynb #940910c9
+@lru_cache(4)
 def redraws(
     problems: int,  # P, how many problems there are
     n: int,         # how many redraws
     seed: int,      # the same seed gives the same redraws
 ) -> np.ndarray:
-    "Counts (n, P): how often each problem occurs in each redraw; rows sum to P."
+    "Counts (n, P), read-only: how often each problem occurs in each redraw; rows sum to P."
     if problems < 1: raise ValueError("there are no problems to redraw; the selection is empty")
-    return np.random.default_rng(seed).multinomial(problems, [1 / problems] * problems, size=n).astype(float)
+    counts = np.random.default_rng(seed).multinomial(problems, [1 / problems] * problems, size=n).astype(float)
+    counts.setflags(write=False)
+    return counts
 
+# %% ../nbs/12_statistics.ipynb #89064f94
 def bootstrap(
     values_by_problem,               # (P,) or (P, W): one row a problem, its samples averaged
     statistic: Callable = np.mean,   # called as statistic(rows, axis=0)
@@ -47,7 +49,7 @@ def bootstrap(
     seed: int = 0,
     level: float = .95,              # confidence
 ) -> tuple:
-    "The percentile interval of a statistic under redrawing of the problems: (low, high)."
+    "The percentile interval (low, high) under redrawing of the problems; it is too narrow for fewer than 100."
     values = np.asarray(values_by_problem, float)
     if np.isnan(values).any(): raise ValueError("values_by_problem holds NaN; drop those problems first")
     counts = redraws(len(values), n, seed)
@@ -223,7 +225,7 @@ def best(curve: Curve) -> Best:
     i = int(accuracy.argmax())
     return Best(float(accuracy[i]), float(tokens[i]), int(curve.windows[i]))
 
-# %% ../nbs/12_statistics.ipynb #3937d753
+# %% ../nbs/12_statistics.ipynb #0e3c2dc2
 REACHED = .95  # share of redraws that must reach a target before it gets an interval
 
 def redrawn(a: Curve, b: Curve, n: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -234,25 +236,32 @@ def redrawn(a: Curve, b: Curve, n: int, seed: int) -> list[tuple[np.ndarray, np.
     share = redraws(len(a.tokens), n, seed) / len(a.tokens)
     return [(share @ c.tokens, share @ c.correct) for c in (a, b)]
 
+def ends(
+    estimate: np.ndarray,  # (T,) what was measured
+    drawn: np.ndarray,     # (n, T) the same in each redraw; nan where it does not exist
+) -> dict:
+    "The 95% interval of each estimate, where enough redraws have a value; and the share that has."
+    reached = np.isfinite(drawn).mean(0)
+    low, high = zip(*(np.percentile(x[np.isfinite(x)], [2.5, 97.5]) if enough and np.isfinite(e) else
+                      (np.nan, np.nan) for x, e, enough in zip(drawn.T, estimate, reached >= REACHED)))
+    return dict(low=low, high=high, reached=reached)
+
+# %% ../nbs/12_statistics.ipynb #7baef22e
 def ratios(a: Curve, b: Curve, targets, draws, moving) -> pd.DataFrame:
     "Tokens of both curves at each target, and their ratio with its 95% interval from the redrawn curves."
     at = [crossing(c.tokens.mean(0)[None], c.correct.mean(0)[None], targets)[0] for c in (a, b)]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio, drawn = at[0] / at[1], np.divide(*(crossing(*curve, moving) for curve in draws))
-    reached = np.isfinite(drawn).mean(0)
-    ends = [np.percentile(x[np.isfinite(x)], [2.5, 97.5]) if enough and np.isfinite(r) else (np.nan, np.nan)
-            for x, r, enough in zip(drawn.T, ratio, reached >= REACHED)]
-    return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio,
-                             low=[e[0] for e in ends], high=[e[1] for e in ends], reached=reached))
+    return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio, **ends(ratio, drawn)))
 
-# %% ../nbs/12_statistics.ipynb #92960735
+# %% ../nbs/12_statistics.ipynb #93b7694b
 def tokens_at_equal_accuracy(
     a: Curve, b: Curve,  # over the same problems; their windows may differ
     accuracies=None,     # (T,) targets; None: 21 from the first to the last accuracy that both have
     n: int = 1000,       # redraws of the problems
     seed: int = 0,
 ) -> pd.DataFrame:       # accuracy, tokens_a, tokens_b, ratio, low, high, reached
-    "Thinking tokens of a over those of b at equal accuracy, with a paired bootstrap interval."
+    "Thinking tokens of a over those of b at equal accuracy; paired bootstrap interval, for 50 problems or more."
     if accuracies is None:
         first, last = max(c.correct.mean(0)[0] for c in (a, b)), min(best(a).accuracy, best(b).accuracy)
         if first > last:
@@ -263,12 +272,34 @@ def tokens_at_equal_accuracy(
         raise ValueError("accuracies must be shares between 0 and 1")
     return ratios(a, b, targets, redrawn(a, b, n, seed), targets)
 
+# %% ../nbs/12_statistics.ipynb #a723f34c
 def tokens_at_best(
     a: Curve, b: Curve,  # over the same problems
     n: int = 1000,       # redraws of the problems
     seed: int = 0,
 ) -> pd.Series:          # the same columns, at one accuracy
-    "The same at the best accuracy that both curves reach; in each redraw it is that redraw's own."
+    "The same at the best accuracy that both reach, each redraw at its own; the interval needs 100 problems or more."
     draws = redrawn(a, b, n, seed)
     moving = np.minimum(*(accuracy.max(1) for _, accuracy in draws))[:, None]
     return ratios(a, b, [min(best(a).accuracy, best(b).accuracy)], draws, moving).iloc[0]
+
+# %% ../nbs/12_statistics.ipynb #b10627cc
+def accuracy_at_equal_tokens(
+    a: Curve, b: Curve,  # over the same problems; their windows may differ
+    tokens=None,         # (T,) average thinking tokens; None: 21 from the first to the last that both spend
+    n: int = 1000,       # redraws of the problems
+    seed: int = 0,
+) -> pd.DataFrame:       # tokens, accuracy_a, accuracy_b, difference, low, high, reached
+    "Accuracy of a minus that of b at equal measured tokens; paired bootstrap interval, for 100 problems or more."
+    means = [(c.tokens.mean(0), c.correct.mean(0)) for c in (a, b)]
+    if tokens is None:
+        first, last = max(spent[0] for spent, _ in means), min(spent.max() for spent, _ in means)
+        if first > last:
+            raise ValueError(f"no common tokens: one curve begins at {first:.1f}, one ends at {last:.1f}")
+        tokens = np.linspace(first, last, 21)
+    targets = np.atleast_1d(np.asarray(tokens, float))
+    if targets.ndim != 1 or not (targets >= 0).all(): raise ValueError("tokens must be numbers of tokens, 0 or more")
+    at = [crossing(right[None], spent[None], targets)[0] for spent, right in means]
+    drawn = np.subtract(*(crossing(right, spent, targets) for spent, right in redrawn(a, b, n, seed)))
+    return pd.DataFrame(dict(tokens=targets, accuracy_a=at[0], accuracy_b=at[1], difference=at[0] - at[1],
+                             **ends(at[0] - at[1], drawn)))
