@@ -214,7 +214,7 @@ def test_samples_are_read_back_as_they_were_written(samples, tmp_path):
     table = read_samples(tmp_path)
     assert list(table.columns) == COLUMNS == [f.name for f in fields(Sample)] == (
         "model policy window benchmark problem_id difficulty sample seed cut thinking_tokens hint_tokens answer_tokens total_tokens "
-        "answer correct verdict run").split()
+        "answer correct verdict run detail lenient").split()
     back = [{k: None if k == "answer" and v is not None and v != v else v for k, v in row.items()} for row in table.to_dict("records")]
     assert back == [asdict(s) for s in samples]
     assert (table.thinking_tokens + table.hint_tokens + table.answer_tokens == table.total_tokens).all()

@@ -14,15 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Iterator
 
-# %% ../nbs/00_core.ipynb #c5f385f2
+# %% ../nbs/00_core.ipynb #7e2e2a45
 @dataclass(frozen=True)
 class Problem:
     "A question with a known answer."
-    id: str          # unique within its benchmark
-    benchmark: str   # name of the suite it belongs to
-    prompt: str      # what the user asks
-    answer: str      # the gold answer, as text
-    difficulty: int  # larger is harder; executed steps in the nano world
+    id: str              # unique within its benchmark
+    benchmark: str       # name of the suite it belongs to
+    prompt: str          # what the user asks
+    answer: str          # the gold answer, as text
+    difficulty: int      # larger is harder; executed steps in the nano world
     system: str = ""     # the system turn, where the protocol has one
     prefill: str = ""    # how the assistant's turn begins, written before the model goes on
     reference: str = ""  # a solution that should be graded as correct, where the benchmark has one
@@ -37,7 +37,7 @@ class Trajectory:
     difficulty: int  # the problem's difficulty
     style: str       # whose habit it follows: "z1" or "r1"
 
-# %% ../nbs/00_core.ipynb #b11afe50
+# %% ../nbs/00_core.ipynb #8060951b
 @dataclass(frozen=True)
 class Sample:
     "One decoded answer: a row of `samples.parquet`."
@@ -56,8 +56,10 @@ class Sample:
     total_tokens: int     # everything the decoder emitted
     answer: str | None    # what was graded; None if no answer was found
     correct: bool         # whether it equals the gold answer
-    verdict: str          # "correct", "wrong", "no_answer" or "cut"
+    verdict: str          # "correct", "wrong", "no_answer", "cut" or "several"
     run: str              # id of the manifest that says how it came about
+    detail: str = ""      # why, in a few words: "test 3 of 20: time limit"
+    lenient: bool | None = None  # `correct` under looser rules, where a benchmark has two sets of them
 
     def __post_init__(self):
         parts = self.thinking_tokens + self.hint_tokens + self.answer_tokens
