@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'NEW_NAMESPACES', 'NOSUID_NODEV', 'NOSUID_NODEV_NOEXEC', 'DEATH_SIGNAL', 'DUMPABLE', 'SECCOMP',
-           'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'send', 'exactly', 'receive', 'system', 'write', 'isolate', 'mount',
-           'furnish', 'used', 'refurnish', 'limit', 'confine']
+           'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'send', 'exactly', 'receive', 'system', 'write', 'fork_apart',
+           'be_nobody', 'mount', 'furnish', 'used', 'refurnish', 'limit', 'confine']
 
-# %% ../nbs/01b_confinement.ipynb #894ca4d2
-import ctypes, json, os, resource, socket, struct
+# %% ../nbs/01b_confinement.ipynb #8de008c1
+import ctypes, json, os, resource, signal, socket, struct
 
 # %% ../nbs/01b_confinement.ipynb #662e0892
 def send(sock: socket.socket, message: dict):
@@ -32,7 +32,7 @@ def receive(sock: socket.socket, most: int = 1 << 30) -> dict:
     if size > most: raise ValueError(f"a message of {size} bytes, but {most} are the most")
     return json.loads(exactly(sock, size))
 
-# %% ../nbs/01b_confinement.ipynb #48716c10
+# %% ../nbs/01b_confinement.ipynb #67bd80c8
 NOBODY = 65534
 NEW_NAMESPACES = 0x20000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000  # mount uts ipc user pid net
 NOSUID_NODEV = 2 | 4
@@ -51,9 +51,16 @@ def write(path: str, text: str):
     "Write a file of /proc."
     with open(path, "w") as f: f.write(text)
 
-def isolate():
-    "Move this process, and above all its next child, into namespaces of its own."
-    system("unshare", NEW_NAMESPACES)
+def fork_apart(clone: int) -> int:  # number of the system call on this machine
+    "Fork a child that is pid 1 in namespaces of its own; 0 in the child, its pid in the parent."
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = libc.syscall(clone, NEW_NAMESPACES | signal.SIGCHLD, 0, 0, 0, 0)
+    (ctypes.pythonapi.PyOS_AfterFork_Parent if pid else ctypes.pythonapi.PyOS_AfterFork_Child)()
+    if pid == -1: raise OSError(ctypes.get_errno(), f"clone: {os.strerror(ctypes.get_errno())}")
+    return pid
+
+def be_nobody():
+    "Tell the kernel that nobody outside is nobody inside as well."
     write("/proc/self/setgroups", "deny")
     for kind in ("uid_map", "gid_map"): write(f"/proc/self/{kind}", f"{NOBODY} {NOBODY} 1")
 

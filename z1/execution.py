@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['PRELOAD', 'GRACE', 'Limits', 'SandboxDied', 'Server', 'Run', 'to_run', 'trial_run', 'Sandbox']
 
-# %% ../nbs/02_execution.ipynb #b9cd462d
+# %% ../nbs/02_execution.ipynb #974de59c
 import json, os, signal, socket, subprocess, threading, time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from .bubblewrap import START, command, files_made, python, seccomp_filter
+from .bubblewrap import START, clone_number, command, files_made, python, seccomp_filter
 from .confinement import receive, send
 from .trial import decode, encode
 
@@ -37,9 +37,9 @@ class Limits:
         return dict(seconds=self.seconds, processes=self.processes, memory=self.memory << 20,
                     file_size=self.file_size << 20, disk=self.disk << 20, output=self.output << 10)
 
-# %% ../nbs/02_execution.ipynb #49f97148
+# %% ../nbs/02_execution.ipynb #fcb782d2
 PRELOAD = ("atexit", "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools",
-           "json", "math", "operator", "random", "re", "statistics", "string", "threading", "typing", "unittest", "unittest.mock")
+           "json", "math", "operator", "random", "re", "statistics", "string", "threading", "typing")
 
 class SandboxDied(RuntimeError):
     "The sandbox itself has ended; the job is to be run again."
@@ -53,7 +53,7 @@ class Server:
         stderr = os.memfd_create("errors")
         fds = [theirs.fileno(), info_write, *files.values()]
         words = [*command(tools, files), "--info-fd", str(info_write), "--", python(), "-I", "-B", "-c",
-                 START, str(theirs.fileno()), *PRELOAD, *preload]
+                 START, str(theirs.fileno()), str(clone_number()), *PRELOAD, *preload]
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, pass_fds=fds)
         for fd in (info_write, *files.values()): os.close(fd)
         theirs.close()

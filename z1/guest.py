@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'compile_source', 'run_program', 'Bounded', 'run_programs', 'run_again', 'run_calls', 'answer', 'run_trial',
-           'programs', 'run_anew', 'run_in_one', 'timed', 'ran', 'calls', 'called', 'tests', 'init', 'start_job',
-           'serve']
+           'programs', 'run_anew', 'run_in_one', 'timed', 'ran', 'calls', 'called', 'tests', 'init', 'serve']
 
-# %% ../nbs/01d_guest.ipynb #0d05980d
+# %% ../nbs/01d_guest.ipynb #521939af
 import atexit, gc, io, json, marshal, os, signal, socket, sys, threading, time, types
 
 from .child import CRASHED, FLOODED, Child, guarded
-from .confinement import (DEATH_SIGNAL, DUMPABLE, NOBODY, NOSUID_NODEV_NOEXEC, furnish, isolate, mount, receive, refurnish,
-                            send, system, used)
+from .confinement import (DEATH_SIGNAL, DUMPABLE, NOBODY, NOSUID_NODEV_NOEXEC, be_nobody, fork_apart, furnish, mount,
+                            receive, refurnish, send, system, used)
 from .trial import decode, encode, run_tests
 
 # %% ../nbs/01d_guest.ipynb #511e6e59
@@ -143,13 +142,16 @@ def tests(sock: socket.socket, job: dict):
     receive(sock)
     send(sock, ran(sock, run_trial, job))
 
-# %% ../nbs/01d_guest.ipynb #de8f331c
+# %% ../nbs/01d_guest.ipynb #cf284bac
 FORMS = {"programs": programs, "calls": calls, "tests": tests}
 
-def init(sock: socket.socket):
+def init(sock: socket.socket, control: socket.socket):
     "Pid 1 of a job: furnish its world, run what the host asks for; never returns."
     try:
+        control.close()
         system("prctl", DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        be_nobody()
         job = receive(sock)
         furnish(job["limits"]["disk"])
         system("prctl", DUMPABLE, 0, 0, 0, 0)
@@ -158,20 +160,12 @@ def init(sock: socket.socket):
     except BaseException as e: send(sock, {"failed": f"{type(e).__name__}: {e}"})
     finally: os._exit(0)
 
-def start_job(sock: socket.socket):
-    "In a fork of the server: make the namespaces and init, wait for its end; never returns."
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        isolate()
-        pid = os.fork()
-        if pid == 0: init(sock)
-        sock.close()
-        os.waitpid(pid, 0)
-    except BaseException as e: send(sock, {"failed": f"{type(e).__name__}: {e}"})
-    finally: os._exit(0)
-
-def serve(control: socket.socket, preload: tuple = ()):  # modules that programs will probably import
-    "The server: one job for every connection that the host passes, until the host is gone."
+def serve(
+        control: socket.socket,  # passes a connection for every job
+        clone: int,              # number of that system call
+        preload: list[str],      # modules that programs will probably import
+):
+    "The server: one job for every connection, until the host is gone."
     if os.getuid() == 0:
         mount("proc", "/proc", NOSUID_NODEV_NOEXEC)
         os.setgroups([]), os.setresgid(NOBODY, NOBODY, NOBODY), os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -184,7 +178,7 @@ def serve(control: socket.socket, preload: tuple = ()):  # modules that programs
         message, fds, _, _ = socket.recv_fds(control, 16, 1)
         if not message: os._exit(0)
         job = socket.socket(fileno=fds[0])
-        if os.fork() == 0:
-            control.close()
-            start_job(job)
+        try:
+            if fork_apart(clone) == 0: init(job, control)
+        except OSError as e: send(job, {"failed": str(e)})
         job.close()
