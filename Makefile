@@ -16,8 +16,8 @@ MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 READING   := $(addprefix z1/,figures.py statistics.py metrics.py comparison.py report.py lm_harness.py)
 COMPUTING := $(filter-out $(READING),$(MODULES))
 MODELS    := z1 r1 r1_equal
-# KEPT draw kept numbers, the paper's and the benchmark's; MEASURED draw what this run has measured.
-KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_speed.ipynb)))
+# KEPT draw kept numbers, the paper's and those of speed; MEASURED draw what this run has measured.
+KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_*speed.ipynb)))
 MEASURED  := $(notdir $(basename $(wildcard nbs/experiments/fig_nano_*.ipynb nbs/experiments/tab_nano_*.ipynb)))
 FIGURES   := $(if $(filter nano,$(RECIPE)),figures,$(RESULTS)/figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
@@ -118,7 +118,7 @@ $(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/speed/*.json*) $(MODULES)
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json*) $(MODULES)
 	$(call notebook,out_dir $(FIGURES))
 
 # --- the rest -----------------------------------------------------------------------------------------------------
