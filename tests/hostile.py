@@ -57,6 +57,12 @@ PROGRAMS = {
     # reaches for power
     "kill all": ("import os, signal\nos.kill(-1, signal.SIGKILL)\nprint(10)", {"ok", "error", "killed"}),
     "kill the parent": ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(1, signal.SIGKILL)\nprint(10)", {"ok"}),
+    "interrupt the parent": ("import os, signal\nfor s in range(1, 65):\n    try: os.kill(1, s)\n    except OSError: pass\nprint(10)", {"ok"}),
+    "becomes another program": ("import os, sys\nos.execv(sys.executable, [sys.executable, '-I', '-c', 'while True: pass'])", {"timeout"}),
+    "leaves its group": ("import os, signal\nos.killpg(0, signal.SIGKILL)", {"killed"}),
+    "reads for ever": ("open('/dev/zero', 'rb').read()", {"memory"}),
+    "stops itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", {"timeout"}),
+    "own loopback": ("import socket\ns = socket.create_server(('127.0.0.1', 0))\nc = socket.create_connection(s.getsockname())\nprint(10)", {"ok"}),
     "stop the parent": ("import os, signal\nos.kill(1, signal.SIGSTOP)\nprint(10)", {"ok"}),
     "trace the parent": ("import ctypes\nlibc = ctypes.CDLL(None)\nassert libc.ptrace(16, 1, 0, 0) == 0", {"error"}),
     "limits of the parent": ("import resource\nresource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0))", {"error"}),
@@ -161,6 +167,15 @@ BESIDE_TESTS = {
     "reaches for this result": "import sys\ndef f(x):\n    g = sys._getframe()\n    while g:\n        for v in list(g.f_locals.values()):\n"
                                "            if hasattr(v, 'addFailure'): v.addFailure = v.addError = "
                                "lambda t, e, v=v: v.addSuccess(t)\n        g = g.f_back\n    return 0",
+    "patches this result but not for long": "import sys\ndef f(x):\n    g = sys._getframe()\n    while g:\n        for v in list(g.f_locals.values()):\n"
+        "            if hasattr(v, 'addFailure'):\n                v.addFailure = lambda t, e, v=v: v.addFailure(t, e) if 'MustFail' in str(t) "
+        "else v.addSuccess(t)\n        g = g.f_back\n    return 0",
+    "swaps instructions": "import unittest\nunittest.TestCase.fail.__code__ = (lambda self, msg=None: None).__code__\n"
+                          "unittest.TestCase.assertTrue.__code__ = (lambda self, expr, msg=None: None).__code__\ndef f(x): return 0",
+    "traces": "import sys\ndef t(frame, event, arg):\n    if frame.f_code.co_name == 'note': frame.f_locals.update(word='passed', err=None)\n"
+              "    return t\nsys.settrace(t)\ndef f(x): return 0",
+    "looks for the runner": "import sys\nfor n in list(sys.modules):\n    if n.startswith('z1'):\n        m = sys.modules[n]\n"
+                            "        m.answer = lambda v, r: None\n        m.judge = lambda *a: {}\ndef f(x): return 0",
     "patches builtins": "import builtins\nbuiltins.__build_class__ = lambda *a, **k: object\ndef f(x): return 0",
     "writes a report": "import os\nos.write(101, b'{\"dict\": [[\"outcomes\", {\"dict\": []}]]}\\n')\nos._exit(0)",
     "a false report": "import os\ndef f(x):\n    for fd in range(3, 256):\n        try: os.write(fd, b'ok\\n')\n"

@@ -132,7 +132,7 @@ def how_it_ended(code: int) -> str:  # exit status; below 0: minus the signal
     if code == -signal.SIGXCPU: return "timeout"
     return {0: "ok", CRASHED: "error", NO_MEMORY: "memory", FLOODED: "output"}.get(code, "killed" if code < 0 else "exit")
 
-# %% ../nbs/01c_child.ipynb #b6b545a4
+# %% ../nbs/01c_child.ipynb #d920bbd8
 def begin(action, job: dict, pipes: dict, as_stdin: bool):
     "In the fork: arrange the pipes, confine, run; never returns."
     code = CRASHED
@@ -148,6 +148,8 @@ def begin(action, job: dict, pipes: dict, as_stdin: bool):
         sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, encoding="utf-8", errors=errors, closefd=False)
             for fd, mode, errors in ((0, "r", "surrogateescape"), (1, "w", "strict"), (2, "w", "backslashreplace")))
         for name in ("stdin", "stdout", "stderr"): setattr(sys, f"__{name}__", getattr(sys, name))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "z1"]: del sys.modules[name]
         limits = job["limits"]
         limit(job.get("processor", limits["seconds"]), limits["memory"], limits["processes"] + 2, limits["file_size"])
         os.nice(5)

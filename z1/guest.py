@@ -142,7 +142,7 @@ def tests(sock: socket.socket, job: dict):
     receive(sock)
     send(sock, ran(sock, run_trial, job))
 
-# %% ../nbs/01d_guest.ipynb #cf284bac
+# %% ../nbs/01d_guest.ipynb #029a31e8
 FORMS = {"programs": programs, "calls": calls, "tests": tests}
 
 def init(sock: socket.socket, control: socket.socket):
@@ -150,7 +150,7 @@ def init(sock: socket.socket, control: socket.socket):
     try:
         control.close()
         system("prctl", DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for s in (signal.SIGCHLD, signal.SIGINT): signal.signal(s, signal.SIG_DFL)
         be_nobody()
         job = receive(sock)
         furnish(job["limits"]["disk"])

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAKE', 'SOLUTION', 'TESTS', 'ABSURD', 'COMPARING', 'TOOLS', 'MUST_FAIL', 'encode', 'distinct', 'decode', 'Tampered',
-           'agrees_with_anything', 'same', 'AskTwice', 'guard_assertions', 'snapshot', 'replaced', 'invented',
-           'Outcomes', 'test_classes', 'judge', 'run_tests']
+           'agrees_with_anything', 'same', 'AskTwice', 'guard_assertions', 'Outcomes', 'snapshot', 'instructions',
+           'methods', 'replaced', 'invented', 'test_classes', 'judge', 'run_tests']
 
-# %% ../nbs/01a_trial.ipynb #96255339
-import ast, math, operator, sys, types, unittest
+# %% ../nbs/01a_trial.ipynb #dea01279
+import ast, json.encoder, math, operator, os, sys, types, unittest
 
 # %% ../nbs/01a_trial.ipynb #c145d33d
 def encode(value: object) -> object:  # None, bool, int, float, str, bytes, complex, and containers of them
@@ -87,33 +87,7 @@ def guard_assertions():
         return ask
     for name in COMPARING: setattr(unittest.TestCase, name, guarded(getattr(unittest.TestCase, name)))
 
-# %% ../nbs/01a_trial.ipynb #f1a29c49
-TOOLS = ("builtins", "operator", "os", "json", "json.encoder", "unittest", "unittest.case", "unittest.loader",
-         "unittest.mock", "unittest.result", "unittest.suite")
-
-def snapshot() -> dict:
-    "The tools of judgement as they are now: {where: thing}."
-    things = {}
-    for module in TOOLS:
-        for name, thing in list(vars(sys.modules[module]).items()):
-            things[module, name] = thing
-            if isinstance(thing, type) and thing.__module__.startswith("unittest"):
-                things |= {(module, name, key): value for key, value in vars(thing).items()}
-    return things
-
-def replaced(before: dict) -> list[str]:
-    "Names of the tools that are no longer what they were, methods added to their classes included."
-    after, odd = snapshot(), ("__warningregistry__", "_")
-    gone = [key for key, thing in before.items() if after.get(key) is not thing and key[1] not in odd]
-    new = [key for key in after if len(key) == 3 and key not in before and key[:2] in before]
-    return [".".join(key) for key in gone + new]
-
-def invented(before: set[str]) -> list[str]:
-    "Modules that were not imported but made up by the code."
-    return [name for name, module in list(sys.modules.items()) if name not in before and getattr(module, "__spec__", None) is None
-            and name not in ("__main__", SOLUTION, "__test__")]
-
-# %% ../nbs/01a_trial.ipynb #4bfea514
+# %% ../nbs/01a_trial.ipynb #815f22a0
 class Outcomes(unittest.TestResult):
     "What became of each test."
     def __init__(self):
@@ -135,6 +109,41 @@ class Outcomes(unittest.TestResult):
     def addUnexpectedSuccess(self, test): self.note(test, "failed: it should have failed")
     def addSubTest(self, test, subtest, err): self.note(test, "failed", err) if err else None
 
+# %% ../nbs/01a_trial.ipynb #dfb8cc02
+TOOLS = ("builtins", "operator", "os", "json", "json.encoder", "unittest", "unittest.case", "unittest.loader",
+         "unittest.mock", "unittest.result", "unittest.suite")
+
+def snapshot() -> dict:
+    "The tools of judgement as they are now: {where: thing}."
+    things = {}
+    for module in TOOLS:
+        for name, thing in list(vars(sys.modules[module]).items()):
+            things[module, name] = thing, instructions(thing)
+            if isinstance(thing, type) and thing.__module__.startswith("unittest"): things |= methods(thing, module)
+    return things | methods(Outcomes, "trial")
+
+def instructions(thing: object) -> object:
+    "The code object of a function; None for anything else."
+    return thing.__code__ if type(thing) is types.FunctionType else None
+
+def methods(owner: type, module: str) -> dict:
+    "What a class defines itself, with the instructions of its functions."
+    return {(module, owner.__name__, key): (value, instructions(value)) for key, value in vars(owner).items()}
+
+def replaced(before: dict) -> list[str]:
+    "Names of the tools that are no longer what they were, methods added to their classes included."
+    after, odd = snapshot(), ("__warningregistry__", "_")
+    gone = [key for key, was in before.items() if key[1] not in odd and not (
+        key in after and all(map(operator.is_, after[key], was)))]
+    new = [key for key in after if len(key) == 3 and key not in before and key[:2] in before]
+    return [".".join(key) for key in gone + new] + ["sys.settrace"] * bool(sys.gettrace() or sys.getprofile())
+
+def invented(before: set[str]) -> list[str]:
+    "Modules that were not imported but made up by the code."
+    return [name for name, module in list(sys.modules.items()) if name not in before and getattr(module, "__spec__", None) is None
+            and name not in ("__main__", SOLUTION, "__test__")]
+
+# %% ../nbs/01a_trial.ipynb #72001a53
 MUST_FAIL = """
 import unittest
 class MustFail(unittest.TestCase):
@@ -177,4 +186,5 @@ def run_tests(
     tampered += replaced(before)
     passed = [n for n, word in judge(test_classes(MUST_FAIL, namespace), result).items() if word == "passed"]
     tampered += [result.tampered] * bool(result.tampered) + [f"{name} passed, but must fail" for name in passed]
+    tampered += [f"result.{name}" for name in vars(result) if callable(getattr(Outcomes, name, None))]
     return {"outcomes": outcomes, "tampered": tampered[0] if tampered else None}
