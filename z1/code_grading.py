@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FENCE', 'LCB_PRELUDE', 'FUTURE', 'FIELDS', 'REASONS', 'TRIES', 'blocks', 'extract_code', 'decoded', 'trimmed',
            'compare_strict', 'same_numbers', 'compare_lcb', 'same_value', 'compare_value', 'with_prelude',
-           'read_answer', 'why', 'judge_run', 'judge_all', 'judge_tests', 'CodeGrader']
+           'read_answer', 'why', 'judge_run', 'judge_all', 'judge_tests', 'with_room', 'CodeGrader']
 
-# %% ../nbs/03b_code_grading.ipynb #7573506e
+# %% ../nbs/03b_code_grading.ipynb #f95bc032
 import json, os, re
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 from .core import Problem
@@ -92,11 +93,11 @@ def compare_value(
     try: return same_value(got, expected), bool((list(got) if isinstance(got, tuple) else got) == expected)
     except RecursionError: return False, False
 
-# %% ../nbs/03b_code_grading.ipynb #4137c1d2
+# %% ../nbs/03b_code_grading.ipynb #8413878f
 _NAMED = ("string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys "
           "json")
 LCB_PRELUDE = "\n".join([*(f"from {m} import *" for m in f"{_NAMED} builtins typing".split()),
-                         *(f"import {m}" for m in _NAMED.split()), "sys.setrecursionlimit(50000)", ""])
+                         *(f"import {m}" for m in _NAMED.split()), "sys.setrecursionlimit(50000)", "sys.set_int_max_str_digits(50000)", ""])
 FUTURE = re.compile(r"^from __future__ import .*$", re.MULTILINE)
 
 def with_prelude(prelude: str, code: str) -> str:
@@ -160,7 +161,12 @@ def judge_tests(run: Run, count: int) -> str:  # count: of tests that must run
     bad = next((f"{name}: {end}" for name, end in run.value.items() if end != "passed"), "")
     return bad[:200] or (f"{len(run.value)} tests ran, but there are {count}" if len(run.value) != count else "")
 
-# %% ../nbs/03b_code_grading.ipynb #e5c3f63f
+# %% ../nbs/03b_code_grading.ipynb #06571ac8
+def with_room(limits: Limits, outputs: list) -> Limits:
+    "The limits, with room for four times the longest output that is expected."
+    longest = max(len(o if isinstance(o, str) else json.dumps(o)) for o in outputs)
+    return replace(limits, output=max(limits.output, longest // 256))
+
 TRIES = 3  # sandboxes that may die under a job before this is an error
 
 class CodeGrader(ParallelGrader):
@@ -202,19 +208,20 @@ class CodeGrader(ParallelGrader):
 
     def run_programs(self, code: str, gold: dict) -> dict[str, str]:
         "The first failure by each rule of a program or a function."
+        limits = with_room(self.limits, gold["outputs"])
         if gold["kind"] == "function":
-            runs = self.sandbox.calls(code, gold["name"], gold["arguments"], self.limits, prelude=self.prelude)
-        else: runs = self.confirmed(with_prelude(self.prelude, code), gold["inputs"], gold["outputs"])
+            runs = self.sandbox.calls(code, gold["name"], gold["arguments"], limits, prelude=self.prelude)
+        else: runs = self.confirmed(with_prelude(self.prelude, code), gold["inputs"], gold["outputs"], limits)
         with closing(runs): return judge_all(map(self.unless_closed, runs), gold["kind"], gold["outputs"])
 
-    def confirmed(self, code: str, inputs: list[str], outputs: list[str]) -> Iterator[Run]:
+    def confirmed(self, code: str, inputs: list[str], outputs: list[str], limits: Limits) -> Iterator[Run]:
         "Runs that share a process while they are right; whatever else happens is tried again, and then each has its own."
-        with closing(self.sandbox.programs(code, inputs, self.limits, reuse=True)) as runs:
+        with closing(self.sandbox.programs(code, inputs, limits, reuse=True)) as runs:
             for i, (run, expected) in enumerate(zip(runs, outputs)):
                 if not judge_run(run, "stdin", expected)[0] and (i or run.status != "timeout"): break
                 yield run
             else: return
-        yield from self.sandbox.programs(code, inputs[i:], self.limits)
+        yield from self.sandbox.programs(code, inputs[i:], limits)
 
     def unless_closed(self, run: Run) -> Run:
         "The run; raises CancelledError if nobody wants it any more."
