@@ -12,9 +12,10 @@ BIN       := .venv/bin
 RESULTS   := data/results/$(RECIPE)
 DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
-# Modules that no trained model and no sample depends on: a change to them computes nothing anew.
-READING   := $(addprefix z1/,figures.py statistics.py metrics.py comparison.py report.py lm_harness.py)
-COMPUTING := $(filter-out $(READING),$(MODULES))
+# Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
+OTHERS    := trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
+             statistics metrics comparison report figures lm_harness
+COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 MODELS    := z1 r1 r1_equal
 # KEPT draw kept numbers, the paper's and those of speed; MEASURED draw what this run has measured.
 KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_*speed.ipynb)))
