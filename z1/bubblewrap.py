@@ -13,7 +13,7 @@ from pathlib import Path
 
 import z1.confinement
 
-# %% ../nbs/01e_bubblewrap.ipynb #09158316
+# %% ../nbs/01e_bubblewrap.ipynb #16cc6945
 DENIED = """ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd memfd_create memfd_secret shmget shmat
     shmctl msgget semget mq_open add_key request_key keyctl bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
     io_uring_register fanotify_init open_by_handle_at name_to_handle_at mount umount2 mount_setattr move_mount open_tree fsopen
@@ -25,6 +25,7 @@ OTHERS = {"prlimit64": 0, "sched_setaffinity": 0, "sched_setscheduler": 0, "sche
 NEW_ANYTHING = 0x7E020000                        # clone's flags for namespaces
 FAMILIES = {1, 2, 10}                            # sockets: local, IPv4, IPv6; not those that lead to a hypervisor
 
+# %% ../nbs/01e_bubblewrap.ipynb #eeb42fa3
 def libseccomp():
     "The module that knows system calls; raises OSError if its library is missing."
     try: import pyseccomp
@@ -55,7 +56,7 @@ def seccomp_filter() -> bytes:
         f.seek(0)
         return f.read()
 
-# %% ../nbs/01e_bubblewrap.ipynb #c09289f7
+# %% ../nbs/01e_bubblewrap.ipynb #abe271e3
 MODULES = ("__init__.py", "trial.py", "confinement.py", "child.py", "guest.py")
 PASSWD = b"nobody:x:65534:65534:nobody:/tmp:/bin/false\n"
 HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
@@ -81,6 +82,7 @@ def libraries() -> list[str]:
     return out + ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/usr/share/zoneinfo",
                   "/usr/share/zoneinfo"]
 
+# %% ../nbs/01e_bubblewrap.ipynb #6c7b1c5d
 def data_file(text: bytes) -> int:
     "A descriptor to read the text from."
     fd = os.memfd_create("data")
@@ -92,6 +94,7 @@ def files_made() -> dict[str, int]:
     "The files that are not the host's: path inside -> descriptor."
     return {"/etc/passwd": data_file(PASSWD), "/etc/hosts": data_file(HOSTS)}
 
+# %% ../nbs/01e_bubblewrap.ipynb #f11545ba
 def furniture(tools: bool, files: dict[str, int]) -> list[str]:  # files: path inside -> descriptor
     "Options for all that is seen inside."
     here = Path(z1.confinement.__file__).parent

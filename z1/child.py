@@ -11,7 +11,7 @@ import atexit, os, resource, select, signal, socket, sys, threading, time, trace
 
 from .confinement import DUMPABLE, confine, limit, system
 
-# %% ../nbs/01c_child.ipynb #ed13ca84
+# %% ../nbs/01c_child.ipynb #01b03044
 CRASHED, NO_MEMORY, FLOODED = 250, 251, 252  # exit statuses of ours: an exception that nobody caught; MemoryError; output
 ERRORS_KEPT = 4000              # bytes of stderr
 
@@ -33,6 +33,7 @@ def resident_at_most() -> int:
         except (OSError, IndexError): continue
     return total * resource.getpagesize()
 
+# %% ../nbs/01c_child.ipynb #dfb8e173
 def end_all():
     "End every process of the job but this one, and wait until they are gone."
     while True:
@@ -41,6 +42,7 @@ def end_all():
         try: os.wait()
         except ChildProcessError: return
 
+# %% ../nbs/01c_child.ipynb #8bcfb530
 class Child:
     "A confined process with pipes: it reads `feed`, and writes stdout, stderr and `value`."
     def __init__(self, action, job: dict, as_stdin: bool = False):  # whether `feed` is the child's standard input
@@ -127,12 +129,13 @@ class Child:
         known = 1 if code in (CRASHED, NO_MEMORY, FLOODED) else code
         return dict(status=status, code=known, **{k: bytes(v).decode("latin-1") for k, v in self.got.items()})
 
+# %% ../nbs/01c_child.ipynb #141e6e63
 def how_it_ended(code: int) -> str:  # exit status; below 0: minus the signal
     "The status of a child that ended by itself."
     if code == -signal.SIGXCPU: return "timeout"
     return {0: "ok", CRASHED: "error", NO_MEMORY: "memory", FLOODED: "output"}.get(code, "killed" if code < 0 else "exit")
 
-# %% ../nbs/01c_child.ipynb #d920bbd8
+# %% ../nbs/01c_child.ipynb #6fd2994a
 def begin(action, job: dict, pipes: dict, as_stdin: bool):
     "In the fork: arrange the pipes, confine, run; never returns."
     code = CRASHED
@@ -159,6 +162,7 @@ def begin(action, job: dict, pipes: dict, as_stdin: bool):
     except BaseException: traceback.print_exc()
     finally: os._exit(code)
 
+# %% ../nbs/01c_child.ipynb #4a2ee9d7
 def outcome(action, job: dict, feed: int, value: int) -> int:
     "Run the action, then what Python runs at its end; the exit status."
     code = guarded(lambda: action(job, feed, value))

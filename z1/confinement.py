@@ -32,7 +32,7 @@ def receive(sock: socket.socket, most: int = 1 << 30) -> dict:
     if size > most: raise ValueError(f"a message of {size} bytes, but {most} are the most")
     return json.loads(exactly(sock, size))
 
-# %% ../nbs/01b_confinement.ipynb #b1253545
+# %% ../nbs/01b_confinement.ipynb #de05b64d
 NOBODY = 65534
 NEW_NAMESPACES = 0x20000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000  # mount uts ipc user pid net
 SET_INTERFACE_FLAGS, UP = 0x8914, 0x41          # ioctl's
@@ -52,6 +52,7 @@ def write(path: str, text: str):
     "Write a file of /proc."
     with open(path, "w") as f: f.write(text)
 
+# %% ../nbs/01b_confinement.ipynb #536cc4b1
 def fork_apart(clone: int) -> int:  # number of the system call on this machine
     "Fork a child that is pid 1 in namespaces of its own; 0 in the child, its pid in the parent."
     ctypes.pythonapi.PyOS_BeforeFork()
@@ -65,6 +66,7 @@ def be_nobody():
     write("/proc/self/setgroups", "deny")
     for kind in ("uid_map", "gid_map"): write(f"/proc/self/{kind}", f"{NOBODY} {NOBODY} 1")
 
+# %% ../nbs/01b_confinement.ipynb #7ed426c0
 def mount(kind: str, where: str, flags: int, options: str = ""):
     "Mount a file system that needs no device."
     system("mount", kind.encode(), where.encode(), kind.encode(), flags, options.encode())
@@ -77,6 +79,7 @@ def furnish(disk: int):  # bytes each may hold
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: fcntl.ioctl(s, SET_INTERFACE_FLAGS, struct.pack("16sh14x", b"lo", UP))
     os.chdir("/tmp")
 
+# %% ../nbs/01b_confinement.ipynb #af68e3bf
 def used() -> list[str]:
     "The places that something was written to."
     return [where for where in ("/tmp", "/dev/shm") if os.listdir(where)]

@@ -75,7 +75,7 @@ def decoded(engine: Engine, ledger: Ledger, requests: dict[str, Request], sampli
         yield missing[i], ids
     ledger.sync()
 
-# %% ../nbs/11_evaluation.ipynb #2c65b985
+# %% ../nbs/11_evaluation.ipynb #842cd3b3
 def free_policies(policies: list[Policy]) -> list[Policy]:
     "For each policy the one its free trajectories are decoded under; raises ValueError if two policies share a name."
     names = [(p.name, p.limit) for p in policies]
@@ -98,6 +98,7 @@ class Output:
         "What it is called in ledgers."
         return name(self.policy, self.problem, self.sample)
 
+# %% ../nbs/11_evaluation.ipynb #b9c21610
 def name(policy: Policy, problem: Problem, sample: int) -> str:
     "The key of one output in ledgers."
     return f"{policy.name}@{policy.limit}/{problem.id}/{sample}"
@@ -131,6 +132,7 @@ def sweep_as_decoded(
     for key, ids in decoded(engine, ledger, {key: r for key, (r, _) in rest.items()}, sampling, progress):
         yield Output(*rest[key][1], ids)
 
+# %% ../nbs/11_evaluation.ipynb #0941139d
 def sweep(engine: Engine, problems: list[Problem], policies: list[Policy], ledger: Ledger,
           sampling: Sampling = Sampling(), samples: int = 1, seed: int = 0, progress: bool = True) -> list[Output]:
     "The same outputs as a list: policy by policy, problem by problem, sample by sample."

@@ -14,7 +14,7 @@ from .confinement import (DEATH_SIGNAL, DUMPABLE, NOBODY, NOSUID_NODEV_NOEXEC, b
                             receive, refurnish, send, system, used)
 from .trial import decode, encode, run_tests
 
-# %% ../nbs/01d_guest.ipynb #511e6e59
+# %% ../nbs/01d_guest.ipynb #d81fb83d
 def compile_source(job: dict, feed: int, value: int):
     "Child: compile the source, without running any of it."
     with open(value, "wb") as f: f.write(marshal.dumps(compile(job["source"], "solution.py", "exec", dont_inherit=True)))
@@ -26,6 +26,7 @@ def run_program(job: dict, feed: int, value: int):
     sys.modules["__main__"], sys.argv = main, ["solution.py"]
     exec(job["code"], main.__dict__)
 
+# %% ../nbs/01d_guest.ipynb #295801b1
 class Bounded(io.BytesIO):
     "Standard output in memory; a flood ends the process."
     most = 1 << 20
@@ -51,6 +52,7 @@ def run_again(job: dict, data: bytes) -> bytes:
     if code or os.getpid() != me or threading.active_count() > 1: os._exit(code or CRASHED)
     return out.getvalue()
 
+# %% ../nbs/01d_guest.ipynb #dadfb71b
 def run_calls(job: dict, feed: int, value: int):
     "Child: load the source, then answer every line of arguments with a line of what the function returned."
     module = types.ModuleType("solution")
@@ -73,6 +75,7 @@ def run_trial(job: dict, feed: int, value: int):
     "Child: run the tests and write what became of each."
     answer(value, run_tests(job["source"], job["tests"]))
 
+# %% ../nbs/01d_guest.ipynb #71be001e
 def programs(sock: socket.socket, job: dict):
     "Init: run a program on one input after the other."
     answers = run_anew(sock, job) if not job["reuse"] else run_in_one(sock, job)
@@ -103,6 +106,7 @@ def run_in_one(sock: socket.socket, job: dict):
             child = None
             refurnish(job["limits"]["disk"])
 
+# %% ../nbs/01d_guest.ipynb #78374627
 def timed(action) -> dict:
     "The action's message, with the seconds it took."
     started = time.monotonic()
@@ -115,6 +119,7 @@ def ran(sock: socket.socket, action, job: dict, data: bytes | None = None) -> di
         return child.finish(child.watch(sock, data or b""))
     return timed(run)
 
+# %% ../nbs/01d_guest.ipynb #a06e89d0
 def calls(sock: socket.socket, job: dict):
     "Init: one process for all calls, until one of them ends it."
     child, ended = Child(run_calls, job), None

@@ -10,7 +10,7 @@ __all__ = ['MAKE', 'SOLUTION', 'TESTS', 'ABSURD', 'COMPARING', 'TOOLS', 'MUST_FA
 # %% ../nbs/01a_trial.ipynb #dea01279
 import ast, json.encoder, math, operator, os, sys, types, unittest
 
-# %% ../nbs/01a_trial.ipynb #c145d33d
+# %% ../nbs/01a_trial.ipynb #0ca505dc
 def encode(value: object) -> object:  # None, bool, int, float, str, bytes, complex, and containers of them
     "A value as what JSON can hold; raises TypeError if it is anything but plain data."
     if value is None or value is True or value is False: return value
@@ -26,6 +26,7 @@ def encode(value: object) -> object:  # None, bool, int, float, str, bytes, comp
     if type(value).__module__ == "numpy": return encode(value.tolist())
     raise TypeError(f"not plain data: {type(value).__name__}")
 
+# %% ../nbs/01a_trial.ipynb #aecd8e2e
 MAKE = {"int": lambda v: int(v, 16), "float": float, "complex": lambda v: complex(*map(decode, v)), "bytes": bytes.fromhex,
         "dict": lambda v: dict(zip(distinct([decode(key) for key, _ in v]), [decode(item) for _, item in v])),
         "tuple": lambda v: tuple(map(decode, v)), "set": lambda v: set(distinct([*map(decode, v)])),
@@ -43,7 +44,7 @@ def decode(value: object) -> object:  # what `encode` made, through JSON
     if len(value) != 1 or (kind := next(iter(value))) not in MAKE: raise ValueError(f"not plain data: {str(value)[:60]}")
     return MAKE[kind](value[kind])
 
-# %% ../nbs/01a_trial.ipynb #6fb3e071
+# %% ../nbs/01a_trial.ipynb #53236780
 SOLUTION, TESTS = "solution.py", "tests.py"   # file names that their code objects carry
 ABSURD = (object(), "no such text", 987654321987, -0.123456789, b"\x00no", ["no", "such", "list"], ("no",), {"no": "such"}, None)
 
@@ -75,6 +76,7 @@ class AskTwice(ast.NodeTransformer):
         call = ast.Call(ast.Name("__same__", ast.Load()), [node.left, node.comparators[0]], [])
         return ast.copy_location(call, node)
 
+# %% ../nbs/01a_trial.ipynb #4ae49bb4
 COMPARING = ("assertEqual", "assertAlmostEqual", "assertIn", "assertListEqual", "assertTupleEqual", "assertDictEqual",
              "assertSetEqual", "assertSequenceEqual", "assertCountEqual", "assertMultiLineEqual")
 
@@ -109,7 +111,7 @@ class Outcomes(unittest.TestResult):
     def addUnexpectedSuccess(self, test): self.note(test, "failed: it should have failed")
     def addSubTest(self, test, subtest, err): self.note(test, "failed", err) if err else None
 
-# %% ../nbs/01a_trial.ipynb #dfb8cc02
+# %% ../nbs/01a_trial.ipynb #f66c5b00
 TOOLS = ("builtins", "operator", "os", "json", "json.encoder", "unittest", "unittest.case", "unittest.loader",
          "unittest.mock", "unittest.result", "unittest.suite")
 
@@ -130,6 +132,7 @@ def methods(owner: type, module: str) -> dict:
     "What a class defines itself, with the instructions of its functions."
     return {(module, owner.__name__, key): (value, instructions(value)) for key, value in vars(owner).items()}
 
+# %% ../nbs/01a_trial.ipynb #3e9549e0
 def replaced(before: dict) -> list[str]:
     "Names of the tools that are no longer what they were, methods added to their classes included."
     after, odd = snapshot(), ("__warningregistry__", "_")
@@ -143,7 +146,7 @@ def invented(before: set[str]) -> list[str]:
     return [name for name, module in list(sys.modules.items()) if name not in before and getattr(module, "__spec__", None) is None
             and name not in ("__main__", SOLUTION, "__test__")]
 
-# %% ../nbs/01a_trial.ipynb #72001a53
+# %% ../nbs/01a_trial.ipynb #9a590d22
 MUST_FAIL = """
 import unittest
 class MustFail(unittest.TestCase):
@@ -168,6 +171,7 @@ def judge(classes: list[type], result: unittest.TestResult) -> dict:
     for c in classes: unittest.TestLoader().loadTestsFromTestCase(c).run(result)
     return result.outcomes
 
+# %% ../nbs/01a_trial.ipynb #b95310b9
 def run_tests(
         source: str,  # the code under test
         tests: str,   # unittest classes that use its names
