@@ -37,7 +37,7 @@ class Limits:
         return dict(seconds=self.seconds, processes=self.processes, memory=self.memory << 20,
                     file_size=self.file_size << 20, disk=self.disk << 20, output=self.output << 10)
 
-# %% ../nbs/02_execution.ipynb #fcb782d2
+# %% ../nbs/02_execution.ipynb #3ce41a13
 PRELOAD = ("atexit", "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools",
            "json", "math", "operator", "random", "re", "statistics", "string", "threading", "typing")
 
@@ -59,7 +59,9 @@ class Server:
         theirs.close()
         with open(info) as f: text = f.read()
         self.first = os.pidfd_open(json.loads(text)["child-pid"]) if text.strip() else None
+        self.control.settimeout(60)
         if self.control.recv(16) != b"ready": self.complain(stderr)
+        self.control.settimeout(None)
         os.close(stderr)
 
     def complain(self, stderr: int):
