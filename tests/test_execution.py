@@ -1,5 +1,5 @@
 "The sandbox under attack: every hostile program gets its right verdict, and the next one finds its slot free and clean."
-import os, socket, subprocess, sys, threading
+import os, shutil, socket, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,7 +80,6 @@ def descendants(pid):
 
 def settled(sandbox, seconds=5.):
     "Whether only bubblewrap's first process and the server are left."
-    import time
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if len(descendants(sandbox.server.process.pid)) <= 2: return True
@@ -171,7 +170,6 @@ def test_nothing_outlives_a_killed_host(tmp_path):
             "print(s.server.process.pid, flush=True)\nlist(s.programs('while True: pass', [''], Limits(seconds=100)))")
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(host.stdout.readline())
-    import time
     time.sleep(1)
     below = descendants(pid)
     assert len(below) >= 4                       # bubblewrap's first process, server, job, init, program
@@ -187,18 +185,34 @@ def test_missing_bubblewrap(monkeypatch):
     with pytest.raises(FileNotFoundError, match="apt-get install bubblewrap"): Sandbox(1)
 
 
+@pytest.fixture
+def everybodys_folder():
+    folder = tempfile.mkdtemp()
+    os.chmod(folder, 0o777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def reachable(*paths):
+    "Options of bubblewrap that let everybody reach paths whose parents are closed to others."
+    closed = {path: [p for p in Path(path).parents if p != Path("/") and not p.stat().st_mode & 1][-1:] for path in paths}
+    tops = {top for found in closed.values() for top in found}
+    between = {p for path in paths if closed[path] for p in Path(path).parents if closed[path][0] in p.parents}
+    return [*(w for top in sorted(tops) for w in ("--tmpfs", str(top))),
+            *(w for p in sorted(between) for w in ("--perms", "0755", "--dir", str(p))),
+            *(w for path in paths if closed[path] for w in ("--bind", path, path))]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="already an ordinary user")
-def test_as_an_ordinary_user():
+def test_as_an_ordinary_user(everybodys_folder):
     "The same attacks, started by nobody: in a mount namespace where nobody can reach the interpreter."
-    prefix, project = os.path.realpath(sys.base_prefix), root()
-    hidden = [p for p in Path(prefix).parents if p != Path("/") and not p.stat().st_mode & 1]
-    mounts = [w for p in hidden[-1:] for w in ("--tmpfs", str(p))]
-    mounts += [w for p in [*Path(prefix).parents][-2::-1] if hidden and p != hidden[-1] and hidden[-1] in p.parents
-               for w in ("--perms", "0755", "--dir", str(p))] + ["--ro-bind", prefix, prefix] * bool(hidden)
+    prefix, project = os.path.realpath(sys.base_prefix), str(root().resolve())
+    mounts = reachable(prefix, project)
     inner = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__,
              "-k", "eight or honest or lazy or abandoned or killed_host"]
-    out = subprocess.run(["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp", *mounts, "--chdir", str(project),
+    out = subprocess.run(["bwrap", "--dev-bind", "/", "/", *mounts, "--chdir", project,
                           "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *inner],
-                         env=os.environ | {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
+                         env=os.environ | {"HOME": everybodys_folder, "TMPDIR": everybodys_folder, "PYTHONDONTWRITEBYTECODE": "1"},
+                         capture_output=True, text=True)
     assert out.returncode == 0, out.stdout[-3000:] + out.stderr[-2000:]
     assert " passed" in out.stdout and "skipped" not in out.stdout
