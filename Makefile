@@ -14,7 +14,7 @@ DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 # Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
 OTHERS    := trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
-             statistics metrics comparison report figures lm_harness
+             subsets trajectories statistics metrics comparison report figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 MODELS    := z1 r1 r1_equal
 # KEPT draw kept numbers, the paper's and those of speed; MEASURED draw what this run has measured.

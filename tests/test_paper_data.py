@@ -1,11 +1,13 @@
 """The paper's numbers in data/paper, recomputed where they can be."""
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from pytest import approx
 
 from z1 import figures
+from z1.trajectories import bubbles, words
 
 PAPER = Path(__file__).resolve().parents[1]/"data"/"paper"
 FILES = sorted(PAPER.glob("*.csv"))
@@ -97,3 +99,23 @@ def test_a_figure_is_the_same_bytes_every_time(tmp_path):
     first = [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"a")]
     assert first == [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"b")]
     assert sorted(p.name for p in (tmp_path/"a").iterdir()) == ["f.png", "f.svg"]
+
+
+def test_trigrams_are_words_as_the_paper_counts_them():
+    df = read("trigrams")
+    assert set(df.dataset) == {"Z1-Code-Reasoning-107K", "OpenThoughts-114K"}
+    assert not df.duplicated(["dataset", "trigram"]).any()
+    assert all(len(words(t)) == 3 and " ".join(words(t)) == t for t in df.trigram)
+    for _, table in df.groupby("dataset"): assert (table["count"] > 0).all() and table["count"].is_monotonic_decreasing
+
+
+def test_figure3_can_be_drawn_with_every_count_readable():
+    sets = dict(iter(read("trigrams").groupby("dataset", sort=False)))
+    fig, ax = plt.subplots(figsize=(10, 6))
+    bubbles(ax, sets, dict.fromkeys(sets, "black"), hollow=True)
+    plt.close(fig)
+    areas, counts = sorted(c.radius ** 2 for c in ax.patches), sorted(read("trigrams")["count"])
+    assert areas == approx(counts)
+    shared = {"i need to", "we need to", "the number of"}
+    assert sum(c.get_linestyle() == "--" for c in ax.patches) == 2 * len(shared)
+    assert {f"{n:,}" for n in counts} <= {t.get_text() for t in ax.texts}
