@@ -101,7 +101,7 @@ def stream(*names) -> random.Random:  # what the randomness is for, e.g. a seed,
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
-# %% ../nbs/00_core.ipynb #398074dd
+# %% ../nbs/00_core.ipynb #d988f471
 class Ledger:
     "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
     def __init__(self,
@@ -152,7 +152,9 @@ class Ledger:
     def __len__(self): return len(self.done)
     def __contains__(self, key): return key in self.done
     def __enter__(self): return self
-    def __exit__(self, *exc): self.sync(); self._file.close()
+    def __exit__(self, *exc):
+        try: self.sync()
+        finally: self._file.close()                     # a full disk must not leave half a row for later
 
 # %% ../nbs/00_core.ipynb #50feb9ad
 def commit() -> str:
