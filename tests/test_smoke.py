@@ -90,7 +90,7 @@ def test_what_it_writes_is_ignored_by_git():
     assert set(done.stdout.split()) == set(paths), "add data/models/smoke/ and data/results/smoke/ to .gitignore"
 
 
-BY_HAND = {"exp_speed", "exp_grading_speed", "exp_benchmark", "exp_compare", "exp_teach"}
+BY_HAND = {"exp_speed", "exp_grading_speed", "exp_benchmark", "exp_compare", "exp_teach", "exp_curation_speed"}
 
 
 def test_from_nothing_to_figures(whole):
