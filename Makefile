@@ -13,7 +13,7 @@ RESULTS   := data/results/$(RECIPE)
 DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 # Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
-OTHERS    := problem_files filters curation trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
+OTHERS    := problem_files filters curation finetune planner trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
              subsets trajectories statistics metrics comparison report figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 MODELS    := z1 r1 r1_equal
