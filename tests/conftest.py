@@ -1,4 +1,7 @@
 "What all tests share: hypothesis draws the same examples every time, and the slowest file begins first."
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("z1", deadline=None, derandomize=True)
@@ -9,3 +12,12 @@ SLOW = ["test_smoke", "test_vllm_engine", "test_served"]  # minutes each; two wo
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    "The engine that others are compared with, on a trained nano model."
+    import torch
+    from z1.engine import TransformersEngine
+    torch.set_num_threads(1)
+    return TransformersEngine.from_pretrained(Path(__file__).parents[1]/"data"/"models"/"nano"/"z1-s0", device="cpu")

@@ -14,11 +14,10 @@ from types import SimpleNamespace
 import httpx2
 import psutil
 import pytest
-import torch
 
 pytest.importorskip("vllm")
 
-from z1.engine import EndpointEngine, Request, TransformersEngine, render
+from z1.engine import EndpointEngine, Request, render
 from z1.programs import ANSWER_LEAD, make_problems
 from z1.request import to_parameters
 from z1.window import (HINT, BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty,
@@ -77,12 +76,6 @@ def server(tmp_path_factory):
         process.terminate()
         for p in psutil.wait_procs(known, timeout=30)[1]: p.kill()
         process.wait()
-
-
-@pytest.fixture(scope="module")
-def plain():
-    torch.set_num_threads(1)
-    return TransformersEngine.from_pretrained(MODEL, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ pytest.importorskip("vllm")
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 from z1.core import Ledger
-from z1.engine import Request, Sampling, ShardedEngine, TransformersEngine, VLLMEngine, render
+from z1.engine import Request, Sampling, ShardedEngine, VLLMEngine, render
 from z1.evaluation import decode_missing, make_policies, sweep
 from z1.programs import ANSWER_LEAD, make_problems
 from z1.window import (HINT, BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited)
@@ -23,12 +23,6 @@ MODEL = Path(__file__).parents[1]/"data"/"models"/"nano"/"z1-s0"
 WINDOWS = (1, 2, 7, 16, 33, 64, 127, 128, 129, 200)
 PROBLEMS = [next(p for p in make_problems("dev", 400, seed=3) if p.difficulty == d) for d in (0, 2, 4, 7, 11)]
 OPTIONS = dict(enforce_eager=True, max_model_len=640, max_num_seqs=64)
-
-
-@pytest.fixture(scope="module")
-def plain():
-    torch.set_num_threads(1)
-    return TransformersEngine.from_pretrained(MODEL, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'NEW_NAMESPACES', 'SET_INTERFACE_FLAGS', 'UP', 'NOSUID_NODEV', 'NOSUID_NODEV_NOEXEC', 'DEATH_SIGNAL',
-           'DUMPABLE', 'SECCOMP', 'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'send', 'exactly', 'receive', 'system',
-           'write', 'fork_apart', 'be_nobody', 'mount', 'furnish', 'used', 'refurnish', 'limit', 'confine']
+           'DUMPABLE', 'SECCOMP', 'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'WRITABLE', 'send', 'exactly', 'receive',
+           'system', 'write', 'fork_apart', 'be_nobody', 'mount', 'mount_empty', 'furnish', 'used', 'refurnish',
+           'limit', 'confine']
 
 # %% ../nbs/01b_confinement.ipynb #d275fb54
 import ctypes, fcntl, json, os, resource, signal, socket, struct
@@ -66,30 +67,36 @@ def be_nobody():
     write("/proc/self/setgroups", "deny")
     for kind in ("uid_map", "gid_map"): write(f"/proc/self/{kind}", f"{NOBODY} {NOBODY} 1")
 
-# %% ../nbs/01b_confinement.ipynb #7ed426c0
+# %% ../nbs/01b_confinement.ipynb #509755be
 def mount(kind: str, where: str, flags: int, options: str = ""):
     "Mount a file system that needs no device."
     system("mount", kind.encode(), where.encode(), kind.encode(), flags, options.encode())
 
+WRITABLE = ("/tmp", "/dev/shm")
+
+def mount_empty(where: str, disk: int):  # bytes it may hold
+    "Mount an empty place to write to."
+    mount("tmpfs", where, NOSUID_NODEV, f"size={disk},nr_inodes=20000")
+
 def furnish(disk: int):  # bytes each may hold
     "Empty places to write, a /proc that shows this job's processes alone, a loopback of its own."
-    for where in ("/tmp", "/dev/shm"): mount("tmpfs", where, NOSUID_NODEV, f"size={disk},nr_inodes=20000")
+    for where in WRITABLE: mount_empty(where, disk)
     mount("proc", "/proc", NOSUID_NODEV_NOEXEC)
     write("/proc/sys/user/max_user_namespaces", "0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: fcntl.ioctl(s, SET_INTERFACE_FLAGS, struct.pack("16sh14x", b"lo", UP))
     os.chdir("/tmp")
 
-# %% ../nbs/01b_confinement.ipynb #af68e3bf
+# %% ../nbs/01b_confinement.ipynb #a0d7fe19
 def used() -> list[str]:
     "The places that something was written to."
-    return [where for where in ("/tmp", "/dev/shm") if os.listdir(where)]
+    return [where for where in WRITABLE if os.listdir(where)]
 
 def refurnish(disk: int):
     "Empty those places."
     os.chdir("/")
     for where in used():
         system("umount2", where.encode(), 2)
-        mount("tmpfs", where, NOSUID_NODEV, f"size={disk},nr_inodes=20000")
+        mount_empty(where, disk)
     os.chdir("/tmp")
 
 # %% ../nbs/01b_confinement.ipynb #b9847abd

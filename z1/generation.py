@@ -109,7 +109,7 @@ def changed(old: dict, new: dict) -> str:
     "Which settings differ, in words; empty if none does."
     return ", ".join(f"{k} was {old.get(k)!r:.80} and is {new.get(k)!r:.80}" for k in new if old.get(k) != new[k])
 
-# %% ../nbs/08_generation.ipynb #4e10114e
+# %% ../nbs/08_generation.ipynb #9b6e3d50
 def failed(row: dict) -> bool:
     "Whether a try came to nothing."
     return row["status"].startswith("failed")
@@ -142,9 +142,6 @@ class Book(Ledger):
         ends = Counter(row["status"].split(":")[0] for row in rows)
         return {"problems": len(problems), **{s: ends[s] for s in ("ended", "length", "failed")},
                 "tokens": sum(row["tokens"] for row in rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
-    def __exit__(self, *exc):
-        try: super().__exit__(*exc)
-        finally: self._file.close()  # with what a full disk left in its buffer: a torn tail must stay the tail
 
 # %% ../nbs/08_generation.ipynb #1d08ba69
 @contextmanager

@@ -6,27 +6,27 @@
 __all__ = ['FORMS', 'compile_source', 'run_program', 'Bounded', 'run_programs', 'run_again', 'run_calls', 'answer', 'run_trial',
            'programs', 'run_anew', 'run_in_one', 'timed', 'ran', 'calls', 'called', 'tests', 'init', 'serve']
 
-# %% ../nbs/01d_guest.ipynb #521939af
+# %% ../nbs/01d_guest.ipynb #f526caf1
 import atexit, gc, io, json, marshal, os, signal, socket, sys, threading, time, types
 
-from .child import CRASHED, FLOODED, Child, guarded
+from .child import CRASHED, FLOODED, Child, guarded, pids
 from .confinement import (DEATH_SIGNAL, DUMPABLE, NOBODY, NOSUID_NODEV_NOEXEC, be_nobody, fork_apart, furnish, mount,
                             receive, refurnish, send, system, used)
-from .trial import decode, encode, run_tests
+from .trial import SOLUTION, decode, encode, run_tests
 
-# %% ../nbs/01d_guest.ipynb #d81fb83d
+# %% ../nbs/01d_guest.ipynb #018f2868
 def compile_source(job: dict, feed: int, value: int):
     "Child: compile the source, without running any of it."
-    with open(value, "wb") as f: f.write(marshal.dumps(compile(job["source"], "solution.py", "exec", dont_inherit=True)))
+    with open(value, "wb") as f: f.write(marshal.dumps(compile(job["source"], SOLUTION, "exec", dont_inherit=True)))
 
 def run_program(job: dict, feed: int, value: int):
     "Child: run the compiled source as a program of its own."
     os.closerange(100, 102)
     main = types.ModuleType("__main__")
-    sys.modules["__main__"], sys.argv = main, ["solution.py"]
+    sys.modules["__main__"], sys.argv = main, [SOLUTION]
     exec(job["code"], main.__dict__)
 
-# %% ../nbs/01d_guest.ipynb #295801b1
+# %% ../nbs/01d_guest.ipynb #8147a103
 class Bounded(io.BytesIO):
     "Standard output in memory; a flood ends the process."
     most = 1 << 20
@@ -36,7 +36,7 @@ class Bounded(io.BytesIO):
 
 def run_programs(job: dict, feed: int, value: int):
     "Child: run the compiled source on one input after the other, each time in a new main module."
-    job["code"] = compile(job["source"], "solution.py", "exec", dont_inherit=True)
+    job["code"] = compile(job["source"], SOLUTION, "exec", dont_inherit=True)
     with open(feed, encoding="ascii") as questions:
         for line in questions: answer(value, run_again(job, json.loads(line).encode("latin-1")).decode("latin-1"))
 
@@ -46,7 +46,7 @@ def run_again(job: dict, data: bytes) -> bytes:
     out.most = job["limits"]["output"]
     sys.stdin = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
     sys.stdout = stdout = io.TextIOWrapper(out, encoding="utf-8", errors="strict")
-    sys.modules["__main__"], sys.argv = types.ModuleType("__main__"), ["solution.py"]
+    sys.modules["__main__"], sys.argv = types.ModuleType("__main__"), [SOLUTION]
     code = guarded(lambda: exec(job["code"], sys.modules["__main__"].__dict__))
     code = code or guarded(atexit._run_exitfuncs) or guarded(stdout.flush)
     if code or os.getpid() != me or threading.active_count() > 1: os._exit(code or CRASHED)
@@ -75,7 +75,7 @@ def run_trial(job: dict, feed: int, value: int):
     "Child: run the tests and write what became of each."
     answer(value, run_tests(job["source"], job["tests"]))
 
-# %% ../nbs/01d_guest.ipynb #71be001e
+# %% ../nbs/01d_guest.ipynb #f4db9c7b
 def programs(sock: socket.socket, job: dict):
     "Init: run a program on one input after the other."
     answers = run_anew(sock, job) if not job["reuse"] else run_in_one(sock, job)
@@ -100,11 +100,11 @@ def run_in_one(sock: socket.socket, job: dict):
         data = yield message
         child = child or Child(run_programs, job)
         message = timed(lambda: called(sock, child, json.dumps(data.decode("latin-1")).encode() + b"\n"))
-        others = sum(map(str.isdigit, os.listdir("/proc"))) > 2
-        if message["status"] == "ok" and (others or used()): child.finish("replaced")
-        if message["status"] != "ok" or others or used():
-            child = None
-            refurnish(job["limits"]["disk"])
+        if message["status"] == "ok":
+            if len(pids()) == 2 and not used(): continue
+            child.finish("replaced")
+        child = None
+        refurnish(job["limits"]["disk"])
 
 # %% ../nbs/01d_guest.ipynb #78374627
 def timed(action) -> dict:

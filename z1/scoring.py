@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['open_grader', 'grade_missing', 'reference_reply', 'failing_references', 'grade_outputs']
 
-# %% ../nbs/11a_scoring.ipynb #b3577029
+# %% ../nbs/11a_scoring.ipynb #fb9e8075
 import os, queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, replace
