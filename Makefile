@@ -6,7 +6,7 @@ ENGINE ?= transformers
 PYTHON ?= python3
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-$(if $(filter nano smoke,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano or smoke))
+$(if $(filter nano smoke subsets,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke or subsets))
 
 BIN       := .venv/bin
 RESULTS   := data/results/$(RECIPE)
@@ -14,13 +14,22 @@ DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 # Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
 OTHERS    := problem_files filters curation finetune planner trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
-             subsets trajectories statistics metrics comparison report figures lm_harness
+             trajectories statistics metrics comparison report figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
+NBS       := nbs/experiments
+# KEPT draw kept numbers: the paper's, those of speed and of subsets; MEASURED draw what this run has measured.
+ifeq ($(RECIPE),subsets)
+MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
+STYLES    := z1
+KEPT      := tab_subsets
+MEASURED  :=
+else
 MODELS    := z1 r1 r1_equal
-# KEPT draw kept numbers, the paper's and those of speed; MEASURED draw what this run has measured.
-KEPT      := $(notdir $(basename $(wildcard nbs/experiments/???_paper_*.ipynb nbs/experiments/tab_*speed.ipynb)))
-MEASURED  := $(notdir $(basename $(wildcard nbs/experiments/fig_nano_*.ipynb nbs/experiments/tab_nano_*.ipynb)))
-FIGURES   := $(if $(filter nano,$(RECIPE)),figures,$(RESULTS)/figures)
+STYLES    := z1 r1
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_subsets.ipynb)))
+MEASURED  := $(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb)))
+endif
+FIGURES   := $(if $(filter smoke,$(RECIPE)),$(RESULTS)/figures,figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
 SWEPT     := $(TRAINED:$(DONE)/exp_train-%=$(DONE)/exp_sweep-%)
 
@@ -42,7 +51,7 @@ help:
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
 	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
-	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs)."
+	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale)."
 	@echo "FRESH=1 generates the data and trains the models again instead of using the committed ones."
 
 # --- setting up ---------------------------------------------------------------------------------------------------
@@ -94,7 +103,6 @@ define notebook
   || { mv -f $@.part $(@:.ipynb=.failed.ipynb) 2>/dev/null; tail -n 20 $@.log; \
        echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }
 endef
-NBS := nbs/experiments
 
 $(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p style $*)
@@ -103,7 +111,7 @@ $(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
 model = $(firstword $(subst -s, ,$*))
 seed  = $(lastword $(subst -s, ,$*))
 
-$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate-z1.ipynb $(DONE)/exp_generate-r1.ipynb $(COMPUTING)
+$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(STYLES:%=$(DONE)/exp_generate-%.ipynb) $(COMPUTING)
 	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
 $(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
@@ -119,7 +127,8 @@ $(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json*) $(MODULES)
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json*) $(MODULES) \
+  $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,out_dir $(FIGURES))
 
 # --- the rest -----------------------------------------------------------------------------------------------------
