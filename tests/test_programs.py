@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import chisquare
 
 from z1.grading import extract_answer
-from z1.programs import (BUCKETS, LINES, QUESTION, STYLES, bucket_name, check, difficulty, draw, execute, initial_value, listing,
+from z1.programs import (BUCKETS, SHORT, QUESTION, STYLES, bucket_name, check, difficulty, draw, execute, initial_value, listing,
                          make_problem, make_problems, make_word_problem, program_of, shapes, split_of, trace)
 from z1.core import stream
 from z1.recipes import RECIPES, test_problems as held_out, training_problems, word_problems
@@ -72,7 +72,7 @@ def test_the_answer_is_what_a_fresh_python_prints():
 def test_difficulty_is_the_number_of_executed_assignments(problem):
     source = program_of(problem)
     assert problem.difficulty == difficulty(source) == len(assignments(source))
-    assert source.count("\n") < LINES and bucket_name(problem.difficulty)
+    assert source.count("\n") < SHORT[0] and bucket_name(problem.difficulty)
 
 
 @given(problems)
@@ -91,14 +91,14 @@ def test_every_line_of_a_trace_is_what_happened(problem):
     for found in re.finditer(r"# (\d<\d) (yes|no)$", trace(source), re.M): assert eval(found[1]) == (found[2] == "yes")
 
 
-@pytest.mark.parametrize("steps", range(17))
+@pytest.mark.parametrize("steps", [*range(17), 24, 40])
 def test_a_drawn_program_has_exactly_the_steps_asked_for(steps):
     assert {len(assignments(draw(stream("t", steps, i), steps))) for i in range(15)} == {steps}
     assert shapes(steps)
 
 
 def test_more_steps_than_fit_are_refused():
-    with pytest.raises(ValueError, match="100 steps; ask for fewer"): draw(stream("t"), 100)
+    with pytest.raises(ValueError, match="100 steps in at most 16 lines; ask for fewer"): draw(stream("t"), 100)
 
 
 @given(problems)

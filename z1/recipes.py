@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Z1_POLICIES', 'R1_POLICIES', 'Z1_WINDOWS', 'R1_WINDOWS', 'MODELS', 'NANO', 'SHARES_TAKEN', 'FULL_STEPS', 'SUBSETS',
-           'SMOKE', 'RECIPES', 'ModelRecipe', 'Recipe', 'take', 'shrink', 'get_recipe', 'training_problems',
-           'test_problems', 'word_problems', 'spoken', 'make_tokenizer', 'model_policies', 'dataset_path',
-           'model_folder', 'results_folder', 'figures_folder', 'training_rows', 'recipe_hash']
+           'Z1_LONG', 'R1_LONG', 'GPU', 'SMOKE', 'RECIPES', 'ModelRecipe', 'Recipe', 'take', 'enlarge', 'shrink',
+           'get_recipe', 'training_problems', 'test_problems', 'word_problems', 'spoken', 'make_tokenizer',
+           'model_policies', 'dataset_path', 'model_folder', 'results_folder', 'figures_folder', 'training_rows',
+           'recipe_hash']
 
 # %% ../nbs/14_recipes.ipynb #83fd71bd
 from collections.abc import Iterator
@@ -76,7 +77,19 @@ def take(subset: tuple, steps: int = 0) -> ModelRecipe:
 SUBSETS = replace(NANO, name="subsets", models={name + end: take(subset, steps) for end, steps in
                   (("", 0), ("_steps", FULL_STEPS)) for name, subset in SHARES_TAKEN.items()})
 
-# %% ../nbs/14_recipes.ipynb #e856c7cb
+# %% ../nbs/14_recipes.ipynb #a76d14cf
+def enlarge(model: ModelRecipe, windows: tuple) -> ModelRecipe:
+    "A model recipe with other windows, and batches that fill a GPU."
+    return replace(model, windows=windows, training=replace(model.training, batch_tokens=32_768))
+
+Z1_LONG = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
+R1_LONG = (64, 128, 256, 384, 512, 768, 1024, 1280, 1792, 2304)
+GPU = replace(NANO, name="gpu", models={name: enlarge(m, Z1_LONG if name == "z1" else R1_LONG) for name, m in MODELS.items()},
+              problems=100_000, test_problems=1000, seeds=(0,), train_shares=(15, 15, 16, 16, 14, 12, 12),
+              test_shares=(10, 12, 16, 18, 16, 14, 14),
+              architecture=Architecture(hidden=512, layers=8, heads=8, feed_forward=1536, context=2560, initializer=0.02))
+
+# %% ../nbs/14_recipes.ipynb #d6701ae3
 def shrink(model: ModelRecipe) -> ModelRecipe:
     "A model recipe with three of its windows and small batches."
     return replace(model, windows=model.windows[1::4], training=replace(model.training, batch_tokens=1024))
@@ -85,7 +98,7 @@ SMOKE = replace(NANO, name="smoke", models={name: shrink(m) for name, m in MODEL
                 test_problems=20, word_problems=4, seeds=(0,), tokenizer_problems=100, save_steps=10,
                 architecture=Architecture(hidden=32, layers=2, heads=2, feed_forward=64))
 
-RECIPES = {r.name: r for r in (NANO, SMOKE, SUBSETS)}
+RECIPES = {r.name: r for r in (NANO, SMOKE, SUBSETS, GPU)}
 
 def get_recipe(name: str) -> Recipe:
     "The recipe of that name; raises ValueError with the names there are."
