@@ -1,20 +1,23 @@
 # `make figures` sets up and runs the main job; `make test` sets up and runs all tests.
 RECIPE ?= nano
-SEEDS  ?= $(if $(filter smoke,$(RECIPE)),0,0 1)
-JOBS   ?= 2
+SEEDS  ?= $(if $(filter smoke gpu,$(RECIPE)),0,0 1)
 ENGINE ?= transformers
+RUN    := $(RECIPE)$(if $(DRY_RUN),_dry_run)
+JOBS   ?= $(if $(filter paper gpu,$(RUN)),1,2)
 PYTHON ?= python3
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-$(if $(filter nano smoke subsets,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke or subsets))
+$(if $(filter nano smoke gpu subsets paper,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke, gpu, subsets or paper))
+$(if $(filter-out paper,$(if $(DRY_RUN),$(RECIPE))),$(error only the recipe paper has a dry run))
 
 BIN       := .venv/bin
-RESULTS   := data/results/$(RECIPE)
+RESULTS   := data/results/$(RUN)
 DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 # Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
-OTHERS    := problem_files filters curation finetune planner trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
-             trajectories statistics metrics comparison report figures lm_harness
+OTHERS    := trial confinement child guest bubblewrap execution maths code_grading benchmark_files benchmarks scoring \
+             problem_files filters curation trajectories checkpoints finetune planner paper_recipe \
+             statistics metrics comparison report figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 NBS       := nbs/experiments
 # KEPT draw kept numbers: the paper's, those of speed and of subsets; MEASURED draw what this run has measured.
@@ -29,20 +32,25 @@ STYLES    := z1 r1
 KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_subsets.ipynb)))
 MEASURED  := $(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb)))
 endif
-FIGURES   := $(if $(filter smoke,$(RECIPE)),$(RESULTS)/figures,figures)
+FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
 SWEPT     := $(TRAINED:$(DONE)/exp_train-%=$(DONE)/exp_sweep-%)
 
-# One thread a process: two processes use two cores better than two threads each would.
+# One thread a process: two processes use two cores better than two threads each would. The paper's recipe at full size has
+# a machine to itself, and needs the hub.
+ifneq ($(RUN),paper)
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
+endif
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export VLLM_NO_USAGE_STATS := 1
+export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help figures everything test lab export clean fresh FORCE
 .DELETE_ON_ERROR:
-.PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb
+.PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
 help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
@@ -51,7 +59,9 @@ help:
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
 	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
-	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale)."
+	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale),"
+	@echo "         gpu (longer programs, a larger model, ten minutes on one GPU),"
+	@echo "         paper (days on eight GPUs; with DRY_RUN=1 minutes on a laptop, a tiny model standing in)."
 	@echo "FRESH=1 generates the data and trains the models again instead of using the committed ones."
 
 # --- setting up ---------------------------------------------------------------------------------------------------
@@ -80,11 +90,23 @@ help:
 
 # --- the main job -------------------------------------------------------------------------------------------------
 
-figures: .venv/ready
+figures: .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm .venv/bubblewrap)
 	@$(if $(FRESH),$(MAKE) --no-print-directory fresh)
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
 
+# Run a notebook under a temporary name. The finished one is the sign that its results are there; one that failed is
+# kept beside it as *.failed.ipynb.
+define notebook
+@mkdir -p $(DONE)
+@echo "$(notdir $(basename $@))"
+@$(BIN)/papermill --no-progress-bar --log-level ERROR $< $@.part $(1) > $@.log 2>&1 \
+  && mv $@.part $@ && rm -f $@.log $(@:.ipynb=.failed.ipynb) \
+  || { mv -f $@.part $(@:.ipynb=.failed.ipynb) 2>/dev/null; tail -n 20 $@.log; \
+       echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }
+endef
+
+ifneq ($(RECIPE),paper)
 everything: $(KEPT:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
 
 # The manifest goes first: without it a half-deleted model is not taken for a finished one.
@@ -93,43 +115,64 @@ fresh:
 	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
 	rm -rf $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)))
 
-# Run a notebook under a temporary name. The finished one is the sign that its results are there; one that failed is
-# kept beside it as *.failed.ipynb.
-define notebook
-@mkdir -p $(DONE)
-@echo "$(notdir $(basename $@))"
-@$(BIN)/papermill --no-progress-bar --log-level ERROR $< $@.part -p $(1) > $@.log 2>&1 \
-  && mv $@.part $@ && rm -f $@.log $(@:.ipynb=.failed.ipynb) \
-  || { mv -f $@.part $(@:.ipynb=.failed.ipynb) 2>/dev/null; tail -n 20 $@.log; \
-       echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }
-endef
-
 $(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
-	$(call notebook,recipe $(RECIPE) -p style $*)
+	$(call notebook,-p recipe $(RECIPE) -p style $*)
 
 # exp_train-<model>-s<seed> and exp_sweep-<model>-s<seed>
 model = $(firstword $(subst -s, ,$*))
 seed  = $(lastword $(subst -s, ,$*))
 
 $(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(STYLES:%=$(DONE)/exp_generate-%.ipynb) $(COMPUTING)
-	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed))
+	$(call notebook,-p recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
 $(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
-	$(call notebook,recipe $(RECIPE) -p model $(model) -p seed $(seed) -p engine $(ENGINE))
+	$(call notebook,-p recipe $(RECIPE) -p model $(model) -p seed $(seed) -p engine $(ENGINE))
 
 # Other SEEDS than last time: collect again.
 $(DONE)/seeds: FORCE
 	@mkdir -p $(DONE) && echo "$(SEEDS)" | cmp -s - $@ || echo "$(SEEDS)" > $@
 
 $(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
-	$(call notebook,recipe $(RECIPE) -p seeds "$(SEEDS)")
+	$(call notebook,-p recipe $(RECIPE) -p seeds "$(SEEDS)")
 
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
-	$(call notebook,recipe $(RECIPE))
+	$(call notebook,-p recipe $(RECIPE))
 
 $(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json*) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
-	$(call notebook,out_dir $(FIGURES))
+	$(call notebook,-p out_dir $(FIGURES))
+endif
+
+# --- the paper's recipe -------------------------------------------------------------------------------------------
+
+# z1/paper_recipe.py says which notebooks, with which parameters. What they have finished lies in their own ledgers, so
+# that a step is run again only if its notebook or its parameters have changed: a change of a module costs no days.
+ifeq ($(RECIPE),paper)
+PARAMETERS := $(RESULTS)/parameters
+EVALUATED  := $(foreach m,z1 r1 base,$(foreach b,math500 gpqa-diamond livecodebench-v5 bigcodebench-hard,$(DONE)/exp_benchmark-$(m)-$(b).ipynb))
+
+everything: $(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb
+
+fresh:
+	@test "$(DRY_RUN)" || { echo "FRESH=1 would delete days of work: delete data/*/paper yourself"; exit 1; }
+	rm -rf data/datasets/$(RUN) data/models/$(RUN)* $(RESULTS)
+
+$(PARAMETERS)/ready: $(MODULES)
+	@$(BIN)/python -m z1.paper_recipe $(RUN) $(PARAMETERS) && touch $@
+$(PARAMETERS)/%.yaml: $(PARAMETERS)/ready
+	@:
+
+$(DONE)/%.ipynb: $(NBS)/%.ipynb $(PARAMETERS)/%.yaml
+	$(call notebook,-f $(PARAMETERS)/$*.yaml)
+$(DONE)/exp_benchmark-%.ipynb: $(NBS)/exp_benchmark.ipynb $(PARAMETERS)/exp_benchmark-%.yaml
+	$(call notebook,-f $(PARAMETERS)/exp_benchmark-$*.yaml)
+
+$(DONE)/exp_curate.ipynb: $(DONE)/exp_teach.ipynb
+$(DONE)/exp_finetune.ipynb: $(DONE)/exp_curate.ipynb
+$(filter $(DONE)/exp_benchmark-z1-%,$(EVALUATED)): $(DONE)/exp_finetune.ipynb
+$(DONE)/exp_collect.ipynb: $(EVALUATED)
+$(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb: $(DONE)/exp_collect.ipynb
+endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 

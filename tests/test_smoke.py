@@ -90,7 +90,8 @@ def test_what_it_writes_is_ignored_by_git():
     assert set(done.stdout.split()) == set(paths), "add data/models/smoke/ and data/results/smoke/ to .gitignore"
 
 
-BY_HAND = {"exp_speed", "exp_grading_speed", "exp_benchmark", "exp_compare", "exp_teach", "exp_curation_speed"}
+BY_HAND = {"exp_speed", "exp_grading_speed", "exp_curation_speed", "exp_packing_speed", "exp_benchmark", "exp_compare", "exp_teach",
+           "exp_curate", "exp_finetune", "fig_benchmarks", "tab_benchmarks"}
 
 
 def test_from_nothing_to_figures(whole):
