@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 from transformers.utils import logging
 
+from z1.core import alone
 from z1.dataset import CHATML, conversation, train_tokenizer
-from z1.generation import alone
 from z1.finetune import FineTuning, accumulation, encode, finetune, make_trainer, order, read_job
 
 disable_progress_bars(), logging.disable_progress_bar()

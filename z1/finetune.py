@@ -6,7 +6,7 @@
 __all__ = ['CARD', 'FineTuning', 'accumulation', 'answer_of', 'encode', 'order', 'load_base', 'arguments', 'count_tokens_in',
            'make_trainer', 'bf16_folder', 'save_weights', 'publish', 'facts_of', 'finetune', 'read_job', 'main']
 
-# %% ../nbs/10b_finetune.ipynb #c8859aab
+# %% ../nbs/10b_finetune.ipynb #b4f70445
 import json, os, shutil, sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,10 +19,9 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PrinterCallback
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from .core import Manifest, atomic, stream, versions
+from .core import Manifest, alone, atomic, stream, versions
 from .checkpoints import FULL, Bookkeeping, check_owner, clear, data_hash, flush, resumable, told, weights_hash
 from .dataset import conversation
-from .generation import alone
 
 # %% ../nbs/10b_finetune.ipynb #f5f1fc77
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@
 
 # %% auto #0
 __all__ = ['DECISIVE', 'SCHEMA', 'generate', 'Tracer', 'load_teacher', 'Lesson', 'ask', 'settings', 'changed', 'failed', 'Book',
-           'alone', 'named_if_full', 'part', 'manifest_of', 'read_manifest', 'teach', 'merge_ledgers',
-           'write_trajectories']
+           'part', 'manifest_of', 'read_manifest', 'teach', 'merge_ledgers', 'write_trajectories']
 
-# %% ../nbs/08_generation.ipynb #bfdec15f
-import errno, fcntl, json, os, re, time
+# %% ../nbs/08_generation.ipynb #aec10306
+import json, re, time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +18,7 @@ import pyarrow as pa, pyarrow.parquet as parquet
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .core import Ledger, Manifest, Problem, Trajectory, atomic, fingerprint, stream
+from .core import Ledger, Manifest, Problem, Trajectory, alone, atomic, fingerprint, named_if_full, stream
 from .engine import Engine, load_engine
 from .programs import QUESTION, STYLES, difficulty, execute, program_of
 from .request import Request, Sampling, render
@@ -142,25 +140,6 @@ class Book(Ledger):
         ends = Counter(row["status"].split(":")[0] for row in rows)
         return {"problems": len(problems), **{s: ends[s] for s in ("ended", "length", "failed")},
                 "tokens": sum(row["tokens"] for row in rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
-
-# %% ../nbs/08_generation.ipynb #1d08ba69
-@contextmanager
-def alone(path: Path) -> Iterator[None]:  # a ledger; made if missing
-    "Keep other processes from writing to a ledger; RuntimeError if one does. The error of a full disk names the file."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with named_if_full(path), open(path, "ab") as f:
-        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise RuntimeError(f"{path}: another process is writing to it; wait for it, or end it") from e
-        yield
-
-@contextmanager
-def named_if_full(path: str | Path) -> Iterator[None]:
-    "Let the error of a full disk name the file."
-    try: yield
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
-        raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
 
 # %% ../nbs/08_generation.ipynb #9cb900fe
 def _outputs(teacher, requests, sampling, faults):
