@@ -48,7 +48,7 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures everything test lab export clean fresh FORCE
+.PHONY: help figures everything test lab export clean fresh gpus FORCE
 .DELETE_ON_ERROR:
 .PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
@@ -90,7 +90,7 @@ help:
 
 # --- the main job -------------------------------------------------------------------------------------------------
 
-figures: .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm .venv/bubblewrap)
+figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm .venv/bubblewrap)
 	@$(if $(FRESH),$(MAKE) --no-print-directory fresh)
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
@@ -152,6 +152,9 @@ PARAMETERS := $(RESULTS)/parameters
 EVALUATED  := $(foreach m,z1 r1 base,$(foreach b,math500 gpqa-diamond livecodebench-v5 bigcodebench-hard,$(DONE)/exp_benchmark-$(m)-$(b).ipynb))
 
 everything: $(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb
+
+gpus:
+	@command -v nvidia-smi > /dev/null || { echo "RECIPE=paper needs GPUs; DRY_RUN=1 walks it without any"; exit 1; }
 
 fresh:
 	@test "$(DRY_RUN)" || { echo "FRESH=1 would delete days of work: delete data/*/paper yourself"; exit 1; }
