@@ -48,7 +48,7 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures everything test lab export clean fresh gpus FORCE
+.PHONY: help figures everything test lab export clean fresh gpus precious FORCE
 .DELETE_ON_ERROR:
 .PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
@@ -156,8 +156,10 @@ everything: $(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb
 gpus:
 	@command -v nvidia-smi > /dev/null || { echo "RECIPE=paper needs GPUs; DRY_RUN=1 walks it without any"; exit 1; }
 
-fresh:
-	@test "$(DRY_RUN)" || { echo "FRESH=1 would delete days of work: delete data/*/paper yourself"; exit 1; }
+precious:
+	@echo "data/*/paper may hold days of work: delete what you mean yourself"; exit 1
+
+fresh: $(if $(filter paper,$(RUN)),precious)
 	rm -rf data/datasets/$(RUN) data/models/$(RUN)* $(RESULTS)
 
 $(PARAMETERS)/ready: $(MODULES)
@@ -190,5 +192,5 @@ export: .venv/ready
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 
-clean:
-	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
+clean: $(if $(filter paper,$(RUN)),precious)
+	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RUN) data/runs/$(RUN)
