@@ -6,7 +6,7 @@
 __all__ = ['CARD', 'FineTuning', 'accumulation', 'answer_of', 'encode', 'order', 'load_base', 'arguments', 'count_tokens_in',
            'make_trainer', 'bf16_folder', 'save_weights', 'publish', 'facts_of', 'finetune', 'read_job', 'main']
 
-# %% ../nbs/10b_finetune.ipynb #b4f70445
+# %% ../nbs/10b_finetune.ipynb #4f5e5e1c
 import json, os, shutil, sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from .core import Manifest, alone, atomic, stream, versions
 from .checkpoints import FULL, Bookkeeping, check_owner, clear, data_hash, flush, resumable, told, weights_hash
 from .dataset import conversation
+from .sft import peak_memory
 
 # %% ../nbs/10b_finetune.ipynb #f5f1fc77
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def publish(trainer, config: FineTuning, manifest: Manifest, facts: dict, folder
         os.replace(staging, folder)
     trainer.accelerator.wait_for_everyone()
 
-# %% ../nbs/10b_finetune.ipynb #0f370a58
+# %% ../nbs/10b_finetune.ipynb #f77bdbde
 def facts_of(trainer, rows: Dataset, encoded: Dataset) -> dict:
     "What a finished run has found out about itself, for the card and the manifest."
     labels, sequences, args = encoded.with_format("arrow")[:]["labels"], len(trainer.train_dataset), trainer.args
@@ -236,6 +237,7 @@ def facts_of(trainer, rows: Dataset, encoded: Dataset) -> dict:
             "learned": pc.sum(pc.not_equal(pc.list_flatten(labels), -100)).as_py(), "sequences": sequences,
             "unit": "blocks" if args.packing else "rows", "steps": trainer.state.global_step,
             "parameters": sum(n for n, _ in sizes), "trained": sum(n for n, learns in sizes if learns), "held": held,
+            "gpu_bytes": peak_memory(),
             "processes": trainer.accelerator.num_processes, "sharding": ", sharded with FSDP2" if args.fsdp else "",
             "seconds": sum(e.get("seconds", 0) for e in trainer.state.log_history),
             "prompt": prompt.replace("\n", "\n    ")}                                  # indented: code in Markdown

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CARD', 'Architecture', 'new_model', 'TokenBatches', 'Training', 'MuonAdamW', 'batches_of', 'make_trainer',
-           'is_trained', 'publish', 'last_checkpoint', 'train']
+           'is_trained', 'publish', 'last_checkpoint', 'peak_memory', 'train']
 
 # %% ../nbs/10_sft.ipynb #4752171c
 import json, math, os, random, shutil, time
@@ -192,13 +192,17 @@ def publish(trainer, tokenizer: PreTrainedTokenizerBase, folder: Path, manifest:
     for leftover in staging.iterdir(): leftover.unlink()
     staging.rmdir()
 
-# %% ../nbs/10_sft.ipynb #54400485
+# %% ../nbs/10_sft.ipynb #ba18de54
 def last_checkpoint(work: str | Path) -> Path | None:  # folder with checkpoint-<step> folders
     "The newest checkpoint that was written to its end."
     for folder in sorted(Path(work).glob("checkpoint-*"), key=lambda d: -int(d.name.rpartition("-")[2])):
         try: json.loads((folder/"trainer_state.json").read_text())
         except (OSError, ValueError): continue
         return folder
+
+def peak_memory() -> int:
+    "The most bytes of a GPU's memory that this process has held at once; 0 without a GPU."
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
 def train(
         rows: Dataset,                       # of `dataset.load_rows`
@@ -220,7 +224,7 @@ def train(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     lengths = rows["total_tokens"][:]
     facts = {"rows": len(rows), "tokens": sum(lengths[i] for batch in batches_of(rows, training, seed) for i in batch),
-             "parameters": model.num_parameters(), "steps": trainer.state.global_step,
+             "parameters": model.num_parameters(), "steps": trainer.state.global_step, "gpu_bytes": peak_memory(),
              "train_seconds": round(sum(r["seconds"] for r in trainer.state.log_history), 1)}
     publish(trainer, tokenizer, folder, manifest, facts)
     shutil.rmtree(work)
