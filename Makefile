@@ -20,7 +20,7 @@ OTHERS    := trial confinement child guest bubblewrap execution maths code_gradi
              statistics metrics comparison report figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 NBS       := nbs/experiments
-# KEPT draw kept numbers: the paper's, those of speed and of subsets; MEASURED draw what this run has measured.
+# KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
 STYLES    := z1
@@ -29,7 +29,7 @@ MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
 STYLES    := z1 r1
-KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_subsets.ipynb)))
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_filters.ipynb $(NBS)/tab_subsets.ipynb)))
 MEASURED  := $(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb)))
 endif
 FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
@@ -138,7 +138,7 @@ $(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,-p recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json*) $(MODULES) \
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/*) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,-p out_dir $(FIGURES))
 endif
