@@ -280,6 +280,16 @@ def test_folders_of_another_run_are_refused(tiny, rows, tmp_path):
         finetune(short, some, tmp_path/"other")
 
 
+@pytest.mark.parametrize("packing", ["none", "bfd"])
+def test_the_log_counts_the_tokens_that_trl_saw(packing, tiny, rows, tokenizer, tmp_path):
+    "On one process, where trl counts right; on several it loses some of the last step's."
+    trainer = make_trainer(replace(tiny, epochs=1, packing=packing), encode(tokenizer, rows.select(range(150)), 512), tokenizer,
+                           tmp_path, quiet=True)
+    trainer.train()
+    entries = [e for e in trainer.state.log_history if "tokens" in e]
+    assert len(entries) > 2 and [e["tokens"] for e in entries] == [e["num_tokens"] for e in entries]
+
+
 def test_a_run_that_goes_on_elsewhere_is_left_alone(tiny, rows, tmp_path):
     with alone(tmp_path/"model.work"/"lock"), pytest.raises(RuntimeError, match="another process is writing"):
         finetune(replace(tiny, epochs=1), rows.select(range(16)), tmp_path/"model", quiet=True)

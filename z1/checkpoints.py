@@ -6,8 +6,9 @@
 __all__ = ['FULL', 'READ', 'WHOLE', 'told', 'data_hash', 'weights_hash', 'check_owner', 'sizes', 'flush', 'mark_whole',
            'is_whole', 'resumable', 'clear', 'Bookkeeping']
 
-# %% ../nbs/10a_checkpoints.ipynb #81bcb95f
+# %% ../nbs/10a_checkpoints.ipynb #e1f9f10e
 import hashlib, json, os, shutil, time, warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,21 +105,24 @@ def clear(work: Path, run: dict):
     except ValueError: return
     for path in [*work.glob("checkpoint-*"), work]: shutil.rmtree(path, ignore_errors=True)
 
-# %% ../nbs/10a_checkpoints.ipynb #0398e734
+# %% ../nbs/10a_checkpoints.ipynb #767e9916
 class Bookkeeping(TrainerCallback):
     "Keeps a JSONL log equal to the trainer's history, tokens and seconds added, and marks whole checkpoints."
     names = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds", "tokens_per_second")
-    def __init__(self, path: Path): self.path = path
+    def __init__(self,
+            path: Path,             # the .jsonl file
+            tokens: Sequence[int]): # trained on after 0, 1, 2, ... steps
+        self.path, self.tokens = path, tokens
 
-    def on_train_begin(self, args, state, control, **kwargs): self.since, self.seen = time.perf_counter(), 0
+    def on_train_begin(self, args, state, control, **kwargs): self.since, self.seen = time.perf_counter(), state.global_step
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs: return
         now, entry = time.perf_counter(), state.log_history[-1]
-        seconds, tokens = now - self.since, int(logs["num_tokens"]) - self.seen
-        before = next((e["tokens"] for e in reversed(state.log_history[:-1]) if "tokens" in e), 0)
-        entry |= {"tokens": before + tokens, "seconds": seconds, "tokens_per_second": tokens / seconds}
-        self.since, self.seen = now, int(logs["num_tokens"])
+        seconds, tokens = now - self.since, int(self.tokens[state.global_step])
+        speed = (tokens - int(self.tokens[self.seen])) / seconds
+        entry |= {"tokens": tokens, "seconds": seconds, "tokens_per_second": speed}
+        self.since, self.seen = now, state.global_step
         if not state.is_world_process_zero: return
         lines = [json.dumps({n: float(e[n]) for n in self.names}) + "\n" for e in state.log_history if "tokens" in e]
         with told(self.path, FULL), atomic(self.path) as temp: temp.write_text("".join(lines), encoding="utf-8")

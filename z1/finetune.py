@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CARD', 'FineTuning', 'accumulation', 'answer_of', 'encode', 'order', 'load_base', 'arguments', 'count_tokens_in',
-           'make_trainer', 'bf16_folder', 'save_weights', 'publish', 'facts_of', 'finetune', 'read_job', 'main']
+           'tokens_after', 'make_trainer', 'bf16_folder', 'save_weights', 'publish', 'facts_of', 'finetune', 'read_job',
+           'main']
 
 # %% ../nbs/10b_finetune.ipynb #4f5e5e1c
 import json, os, shutil, sys
@@ -138,10 +139,16 @@ def arguments(config: FineTuning, work: Path, quiet: bool):
         save_steps=config.save_steps, save_total_limit=2, disable_tqdm=quiet,
         report_to=[] if config.report_to == "none" else [config.report_to], **(sharding if sharded else {}))
 
-# %% ../nbs/10b_finetune.ipynb #94827543
+# %% ../nbs/10b_finetune.ipynb #c658f844
 def count_tokens_in(sequences: Dataset) -> int:  # with a column input_ids
     "All tokens of tokenised rows or blocks."
     return pc.sum(pc.list_value_length(sequences.with_format("arrow")[:]["input_ids"])).as_py()
+
+def tokens_after(sequences: Dataset, config: FineTuning) -> list[int]:  # rows, or blocks when packed
+    "Tokens trained on after 0, 1, 2, ... steps."
+    lengths = pc.list_value_length(sequences.with_format("arrow")[:]["input_ids"]).to_numpy()
+    each_step = lengths[order(len(sequences), config)].reshape(-1, config.global_batch).sum(1)
+    return [0, *each_step.cumsum().tolist()]
 
 def make_trainer(config: FineTuning, encoded: Dataset, tokenizer: Tokenizer, work: Path, quiet: bool = False):
     "trl's SFTTrainer with checkpoints in `work`; raises RuntimeError if a row was cut or nothing is sharded."
@@ -158,7 +165,8 @@ def make_trainer(config: FineTuning, encoded: Dataset, tokenizer: Tokenizer, wor
         lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_target,
                           lora_dropout=0.0, task_type="CAUSAL_LM")
     trainer = OrderedTrainer(model=load_base(config), args=args, train_dataset=encoded, processing_class=tokenizer,
-                             peft_config=lora, callbacks=[Bookkeeping(work/"log.jsonl")])
+                             peft_config=lora)
+    trainer.add_callback(Bookkeeping(work/"log.jsonl", tokens_after(trainer.train_dataset, config)))
     if quiet: trainer.remove_callback(PrinterCallback)
     given, kept = count_tokens_in(encoded), count_tokens_in(trainer.train_dataset)
     if given != kept: raise RuntimeError(f"{given:,} tokens went to trl and {kept:,} are left: it cut or lost rows")
