@@ -50,7 +50,7 @@ def test_a_teacher_on_vllm_wrote_what_the_student_learned(whole):
     taught = pd.read_parquet(ROOT/"data"/"datasets"/DRY_RUN.name/"taught"/"trajectories.parquet")
     assert len(taught) == 64 and (taught.status == "ended").sum() > 50
     manifest = json.loads((ROOT/"data"/"datasets"/DRY_RUN.name/"taught"/"trajectories.manifest.json").read_text())
-    assert manifest["teacher"]["engine"] == "vllm"
+    assert manifest["lesson"]["teacher"]["engine"] == manifest["engine"]["engine"] == "vllm"
     kept = load_set(ROOT/"data"/"datasets"/DRY_RUN.name/"set")
     assert set(kept["id"]) <= set(taught.id) and json.loads((MODEL/"manifest.json").read_text())["rows"] == len(kept)
 
