@@ -6,7 +6,7 @@
 __all__ = ['WINDOWS', 'R1_WINDOWS', 'BUDGET_HINT', 'PAPER', 'STAND_IN', 'DRY_RUN', 'PAPER_RECIPES', 'Contender', 'PaperRecipe',
            'contenders', 'get_paper_recipe', 'places', 'making', 'measuring', 'steps', 'write_parameters']
 
-# %% ../nbs/14a_paper_recipe.ipynb #51316bba
+# %% ../nbs/14a_paper_recipe.ipynb #950260b9
 import json, sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from .finetune import FineTuning
 from .generation import Lesson
 from .planner import Machine
 from .problem_files import EVOL
+from .window import BASELINE_HINT
 
 # %% ../nbs/14a_paper_recipe.ipynb #0cd451ec
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class PaperRecipe:
     decoders: tuple = ()             # GPU of each of a contender's copies
     note: str = ""                   # what every figure and table must say besides
 
-# %% ../nbs/14a_paper_recipe.ipynb #89237d3c
+# %% ../nbs/14a_paper_recipe.ipynb #3eed7493
 WINDOWS = (256, 512, 1024, 2048, 4096)     # Z1's curves in the paper begin at 256 thinking tokens
 R1_WINDOWS = (512, 1024, 2048, 4096, 8192) # and R1's at 512; they end at 2,541 to 5,808
-BUDGET_HINT = "\n\nthe final answer is:"   # the paper's hint for its baselines
+BUDGET_HINT = "\n\n" + BASELINE_HINT      # on a line of its own, after the delimiter
 
 def contenders(z1: str, r1: str, base: str, windows=WINDOWS, r1_windows=R1_WINDOWS) -> dict:  # folders or hub names
     "The three models of the experiment."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'SHORT', 'LONG', 'SPLITS', 'BUCKETS', 'SHARES', 'ALL_BUCKETS', 'QUESTION',
-           'ANSWER_LEAD', 'STYLES', 'WORDS', 'check', 'Step', 'execute', 'difficulty', 'shapes', 'expression',
+           'ANSWER_LEAD', 'STYLES', 'WORDS', 'check', 'Step', 'execute', 'difficulty', 'sizes', 'shapes', 'expression',
            'assignment', 'conditional', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name', 'listing',
            'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace', 'z1_style',
            'r1_style', 'initial_value', 'make_word_problem']
@@ -69,13 +69,17 @@ def difficulty(source: str) -> int:  # a program of the nano world
     kinds = check(source)
     return sum(kinds[s.line - 1] == "assign" for s in execute(source)[0])
 
-# %% ../nbs/01_programs.ipynb #d3ea2620
+# %% ../nbs/01_programs.ipynb #968e8872
 SHORT = (9, range(1, 4), range(2, 6))   # most lines; lines in a loop's body; its rounds
 LONG = (16, range(3, 7), range(4, 10))  # the same of a program of more than 16 steps
 
+def sizes(steps: int) -> tuple[int, range, range]:
+    "What a program with that many steps may have: most lines, lines in a loop's body, its rounds."
+    return SHORT if steps <= 16 else LONG
+
 def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignments
     "Every (before, body, rounds, after) with that many steps, in few enough lines."
-    most, bodies, turns = SHORT if steps <= 16 else LONG
+    most, bodies, turns = sizes(steps)
     loops = [(body, rounds, 3 + body) for body in bodies for rounds in turns] + [(0, 0, 2)]
     return [(before, body, rounds, rest - before) for body, rounds, lines in loops
             if (rest := steps - body * rounds) >= 0 and lines + rest <= most for before in range(rest + 1)]
@@ -99,12 +103,12 @@ def conditional(rng: random.Random, indent: str) -> str:
     return (f"{indent}if {'<'.join(sides)}:\n{assignment(rng, indent + ' ')}\n"
             f"{indent}else:\n{assignment(rng, indent + ' ')}")
 
-# %% ../nbs/01_programs.ipynb #74790e49
+# %% ../nbs/01_programs.ipynb #eefca294
 def skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
     slots = [""] * before + [" "] * body + [""] * after
-    room = len(slots) + (body > 0) + 2 + 3 <= (SHORT if steps <= 16 else LONG)[0]
+    room = len(slots) + (body > 0) + 2 + 3 <= sizes(steps)[0]
     special = rng.randrange(len(slots)) if slots and room and rng.random() < 3/4 else None
     parts = [(conditional if i == special else assignment)(rng, indent) for i, indent in enumerate(slots)]
     if body: parts.insert(before, f"for i in range({rounds}):")
