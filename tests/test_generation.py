@@ -1,11 +1,12 @@
 "Generation by an engine: killed, lost, full, torn, changed, split and merged, and always the same rows."
-import json, multiprocessing, os, random, resource, signal, subprocess, sys, time
+import json, multiprocessing, os, random, resource, signal, subprocess, time
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running import papermill
 
 from z1.core import Problem, root
 from z1.engine import Sampling, load_engine
@@ -409,19 +410,11 @@ def test_a_run_that_is_not_finished_gives_no_trajectories(tracer, tmp_path):
 
 # -- the notebook ---------------------------------------------------------------------------------------------------
 
-def papermill(written, **parameters):
-    "Run exp_teach; its last words if it failed, and what it printed."
-    words = [w for k, v in parameters.items() for w in ("-y", json.dumps({k: v}))]
-    done = subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", str(root()/"nbs"/"experiments"/"exp_teach.ipynb"),
-                           str(written), *words], env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
-    return done.stderr[-600:] * bool(done.returncode), "".join(t for c in json.loads(written.read_text())["cells"] for o in c.get("outputs", ()) for t in o.get("text", ()))
-
-
 def test_the_notebook_in_shards_equals_one_run(tracer, tmp_path):
     problems = tmp_path/"problems.jsonl"
     problems.write_text("".join(json.dumps({"question": p.prompt}) + "\n" for p in PROBLEMS[:12]))
     common = dict(problems=str(problems), text="question", engine="tracer", model=str(MODEL), max_tokens=600, out=str(tmp_path))
-    said = [papermill(tmp_path/"out.ipynb", **common, shard=shard, shards=2) for shard in (0, 1, None)]
+    said = [papermill("exp_teach", tmp_path/"out.ipynb", **common, shard=shard, shards=2) for shard in (0, 1, None)]
     assert [error for error, _ in said] == [""] * 3 and all("12 problems; 0 rows left out" in text for _, text in said)
     assert "{'ended': 12} {'rows': 12" in said[2][1]
     asked, _ = load_problems(str(problems), Columns("question"))
@@ -433,5 +426,5 @@ def test_the_notebook_fails_if_too_many_problems_do(tmp_path):
     problems = tmp_path/"problems.jsonl"
     problems.write_text("".join(json.dumps({"instruction": t}) + "\n" for t in (PROBLEMS[0].prompt, "What is love?")))
     common = dict(problems=str(problems), engine="tracer", model=str(MODEL), max_tokens=600, out=str(tmp_path/"out"))
-    error, _ = papermill(tmp_path/"out.ipynb", **common)
+    error, _ = papermill("exp_teach", tmp_path/"out.ipynb", **common)
     assert "1 of 2 problems failed" in error and not (tmp_path/"out"/"trajectories.parquet").exists()

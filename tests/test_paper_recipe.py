@@ -1,6 +1,5 @@
 "The paper's recipe from its first notebook to its last, a tiny model standing in: `make figures RECIPE=paper DRY_RUN=1`."
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from running import notebooks, papermill, shell
 from transformers import AutoModelForCausalLM
 
 from z1.curation import load_set
@@ -21,9 +21,7 @@ RESULTS, MODEL = ROOT/"data"/"results"/DRY_RUN.name, ROOT/DRY_RUN.contenders["z1
 
 def make(*args):
     "What make said, and its exit code; it is started as if from a shell and not from within another make."
-    env = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "RECIPE", "SEEDS",
-                                                            "JOBS", "FRESH", "PYTHON", "DRY_RUN", "Z1_DATA", "Z1_ROOT"}}
-    done = subprocess.run(["make", *args], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200)
+    done = subprocess.run(["make", *args], cwd=ROOT, env=shell(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200)
     return done.stdout, done.returncode
 
 
@@ -35,9 +33,6 @@ def whole():
     said, code = make("figures", "RECIPE=paper", "DRY_RUN=1", "FRESH=1", "JOBS=2")
     assert code == 0, said
     return said
-
-
-def notebooks(said): return re.findall(r"^((?:exp|fig|tab)_\S+)$", said, re.M)
 
 
 def test_every_step_runs_once(whole):
@@ -81,10 +76,8 @@ def test_two_runs_of_one_setting_are_not_averaged(whole, tmp_path):
     for source, name in ((first, "z1-old"), (first, "z1-new")): shutil.copytree(source, tmp_path/"math500"/name)
     table = pd.read_parquet(tmp_path/"math500"/"z1-old"/"samples.parquet").assign(run="older")
     table.to_parquet(tmp_path/"math500"/"z1-old"/"samples.parquet")
-    done = subprocess.run([str(ROOT/".venv"/"bin"/"papermill") if (ROOT/".venv"/"bin"/"papermill").exists() else "papermill",
-                           str(ROOT/"nbs"/"experiments"/"exp_collect.ipynb"), str(tmp_path/"out.ipynb"), "-p", "runs", str(tmp_path),
-                           "-p", "out", str(tmp_path/"all")], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode and "delete the folder of all but one run" in done.stderr
+    error, _ = papermill("exp_collect", tmp_path/"out.ipynb", runs=str(tmp_path), out=str(tmp_path/"all"))
+    assert "delete the folder of all but one run" in error
     assert not (tmp_path/"all").exists()
 
 

@@ -1,9 +1,10 @@
 "Scores survive whatever ends a run, and benchmarks run from file to report."
-import json, multiprocessing, os, random, re, signal, subprocess, sys, time
+import json, multiprocessing, os, random, re, signal, time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from running import papermill
 
 from z1.benchmarks import BENCHMARKS, load_benchmark
 from z1.core import Ledger, Problem, root
@@ -102,20 +103,17 @@ def test_our_own_references_are_accepted(name, tmp_path):
         assert len(ledger) == len(problems) == 3
 
 
-def papermill(notebook, written, **parameters):
-    "Run a notebook; its text outputs."
-    words = [w for k, v in parameters.items() for w in ("-y", json.dumps({k: v}))]
-    done = subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", str(root()/"nbs"/"experiments"/f"{notebook}.ipynb"), str(written), *words],
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    cells = json.loads(written.read_text())["cells"]
-    return "".join(text for c in cells for o in c.get("outputs", ()) for text in o.get("text", ()))
+def printed(notebook, written, **parameters):
+    "The text outputs of a notebook, which must not fail."
+    error, text = papermill(notebook, written, **parameters)
+    assert not error, error
+    return text
 
 
 @pytest.mark.parametrize("name", ["math500", "gpqa-diamond", "livecodebench-v5", "bigcodebench-hard"])
 def test_three_rows_from_file_to_report(name, tmp_path):
     parameters = dict(benchmark=name, data=str(DATA), limit=3, windows=[8, 16], max_tokens=60, out=str(tmp_path), workers=2)
-    text = papermill("exp_benchmark", tmp_path/"out.ipynb", **parameters)
+    text = printed("exp_benchmark", tmp_path/"out.ipynb", **parameters)
     [folder] = [p for p in (tmp_path/name).iterdir() if p.is_dir()]
     table = read_samples(folder)
     assert len(table) == 6 and set(table.benchmark) == {name} and set(table.window) == {8, 16}
@@ -129,9 +127,9 @@ def test_three_rows_from_file_to_report(name, tmp_path):
 
 def test_two_runs_are_compared(tmp_path):
     for window in (64, 256):
-        papermill("exp_benchmark", tmp_path/"out.ipynb", benchmark="nano-test", limit=30, windows=[window, 300], max_tokens=400, out=str(tmp_path))
+        printed("exp_benchmark", tmp_path/"out.ipynb", benchmark="nano-test", limit=30, windows=[window, 300], max_tokens=400, out=str(tmp_path))
     folders = sorted(p for p in (tmp_path/"nano-test").iterdir() if p.is_dir())
-    text = papermill("exp_compare", tmp_path/"out.ipynb", a=str(folders[0]), b=str(folders[1]))
+    text = printed("exp_compare", tmp_path/"out.ipynb", a=str(folders[0]), b=str(folders[1]))
     assert "30 problems" in text and "+0.0 points" in text
     report = (folders[1]/"comparison.md").read_text()
     assert "window closed" in report and "None." in report

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from running import notebooks, shell
 
 from z1.evaluation import COLUMNS, read_samples
 from z1.recipes import SMOKE, word_problems
@@ -25,9 +26,7 @@ LIMIT = 900  # seconds; alone it takes two or three minutes
 
 def start(*args):
     "make in a process group of its own, as if started from a shell and not from within another make."
-    env = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "RECIPE", "SEEDS",
-                                                            "JOBS", "FRESH", "PYTHON", "Z1_ROOT"}}
-    return subprocess.Popen(["make", "figures", "RECIPE=smoke", "JOBS=2", *args], cwd=ROOT, env=env, start_new_session=True,
+    return subprocess.Popen(["make", "figures", "RECIPE=smoke", "JOBS=2", *args], cwd=ROOT, env=shell(), start_new_session=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -50,9 +49,6 @@ def kill(process):
     _, alive = psutil.wait_procs(family, timeout=30)
     for p in alive: p.kill()
     return [p for p in alive]
-
-
-def notebooks(said): return re.findall(r"^((?:exp|fig|tab)_\S+)$", said, re.M)
 
 
 def artefacts():

@@ -1,0 +1,32 @@
+"How tests start make and papermill, and what they read from them."
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "RECIPE", "SEEDS", "JOBS", "FRESH", "PYTHON", "DRY_RUN", "Z1_DATA",
+        "Z1_ROOT"}
+
+
+def shell():
+    "The environment of somebody's shell: nothing of a make that these tests may run within."
+    return {k: v for k, v in os.environ.items() if k not in OURS}
+
+
+def notebooks(said):
+    "The notebooks that make says it has run."
+    return re.findall(r"^((?:exp|fig|tab)_\S+)$", said, re.M)
+
+
+def papermill(notebook, written, **parameters):
+    "Run an experiment; its last words if it failed, and what it printed."
+    words = [w for k, v in parameters.items() for w in ("-y", json.dumps({k: v}))]
+    done = subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", str(ROOT/"nbs"/"experiments"/f"{notebook}.ipynb"),
+                           str(written), *words], env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+                          capture_output=True, text=True)
+    cells = json.loads(Path(written).read_text())["cells"]
+    error = (done.stderr[-2000:] or "failed without a word") if done.returncode else ""
+    return error, "".join(t for c in cells for o in c.get("outputs", ()) for t in o.get("text", ()))
