@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'SHORT', 'LONG', 'SPLITS', 'BUCKETS', 'SHARES', 'ALL_BUCKETS', 'QUESTION',
-           'ANSWER_LEAD', 'STYLES', 'WORDS', 'check', 'Step', 'execute', 'difficulty', 'sizes', 'shapes', 'expression',
-           'assignment', 'conditional', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name', 'listing',
-           'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace', 'z1_style',
-           'r1_style', 'initial_value', 'make_word_problem']
+           'ANSWER_LEAD', 'STYLES', 'WORDS', 'kind', 'parse', 'check', 'Step', 'execute', 'difficulty', 'sizes',
+           'shapes', 'expression', 'assignment', 'conditional', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name',
+           'listing', 'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace',
+           'z1_style', 'r1_style', 'initial_value', 'make_word_problem']
 
 # %% ../nbs/01_programs.ipynb #156b2f4b
 import random, re, sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from types import CodeType
 
 from .core import Problem, Trajectory, stream
 
@@ -23,19 +25,26 @@ EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
 GRAMMAR = {"init": r"a=\d;b=\d;c=\d", "assign": rf" {{0,2}}[abc]={EXPRESSION}", "for": r"for i in range\(\d\):",
            "if": r" ?if [abc\d]<[abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
 
+@lru_cache(maxsize=2**14)
+def kind(line: str) -> str | None:
+    "What a line is, by the grammar; None if it is nothing of the nano world."
+    return next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
+
+@lru_cache(maxsize=2**8)
+def parse(source: str) -> tuple[tuple[str, ...], CodeType]:
+    "The kind of each line, and the compiled program; raises ValueError as `check` does."
+    kinds = tuple(map(kind, lines := source.split("\n")))
+    for number, (k, line) in enumerate(zip(kinds, lines), 1):
+        if k is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
+                                       f"a line is one of {', '.join(GRAMMAR)}")
+        if (k == "init") != (number == 1):
+            raise ValueError(f"line {number}: {line!r}: a program sets its variables in line 1, and only there")
+    try: return kinds, compile(source, "<program>", "exec")
+    except SyntaxError as e: raise ValueError(f"line {e.lineno}: {e.msg}: lines in this order are no program") from e
+
 def check(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line that doesn't belong there."
-    kinds = []
-    for number, line in enumerate(source.split("\n"), 1):
-        kind = next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
-        if kind is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
-                                          f"a line is one of {', '.join(GRAMMAR)}")
-        if (kind == "init") != (number == 1):
-            raise ValueError(f"line {number}: {line!r}: a program sets its variables in line 1, and only there")
-        kinds.append(kind)
-    try: compile(source, "<program>", "exec")
-    except SyntaxError as e: raise ValueError(f"line {e.lineno}: {e.msg}: lines in this order are no program") from e
-    return kinds
+    return list(parse(source)[0])
 
 # %% ../nbs/01_programs.ipynb #44c3b755
 @dataclass(frozen=True)
@@ -47,14 +56,14 @@ class Step:
 
 def execute(source: str) -> tuple[list[Step], str]:  # a program of the nano world
     "Run a program in CPython; return its executed lines in order and what it printed."
-    kinds, printed, visits = check(source), [], []
+    (kinds, code), printed, visits = parse(source), [], []
     space = {"__builtins__": {}, "range": range, "print": lambda x: printed.append(str(x))}
     def state(): return {v: space[v] for v in VARIABLES if v in space}
     def watch(frame, event, arg):
         if frame.f_code is not code: return None
         if event == "line": visits.append((frame.f_lineno, state()))
         return watch
-    code, previous = compile(source, "<program>", "exec"), sys.gettrace()
+    previous = sys.gettrace()
     sys.settrace(watch)
     try: exec(code, space)
     finally: sys.settrace(previous)
