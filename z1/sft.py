@@ -15,8 +15,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import (PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Qwen2Config, Qwen2ForCausalLM,
-                          get_cosine_schedule_with_warmup, set_seed)
+from transformers import PreTrainedTokenizerBase
 
 from .core import Manifest, atomic, versions
 from .dataset import conversation
@@ -36,8 +35,10 @@ def new_model(
         architecture: Architecture,
         tokenizer: PreTrainedTokenizerBase,  # its vocabulary and end token
         seed: int,                           # of the first weights
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     "A freshly initialised Qwen2 model in float32."
+    from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
+
     set_seed(seed)
     a = architecture
     return Qwen2ForCausalLM(Qwen2Config(
@@ -89,7 +90,7 @@ class Training:
 
 class MuonAdamW(torch.optim.Optimizer):
     "Muon for the matrices inside the network, AdamW for embeddings, norms and biases."
-    def __init__(self, model: PreTrainedModel, training: Training):
+    def __init__(self, model: "PreTrainedModel", training: Training):
         inside = {n for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n}
         named = list(model.named_parameters())
         matrices, others = [p for n, p in named if n in inside], [p for n, p in named if n not in inside]
@@ -118,7 +119,7 @@ def batches_of(rows: Dataset, training: Training, seed: int) -> TokenBatches:  #
 def make_trainer(
         rows: Dataset,                       # of `dataset.load_rows`
         tokenizer: PreTrainedTokenizerBase,
-        model: PreTrainedModel,
+        model: "PreTrainedModel",
         training: Training,
         seed: int,
         work: Path,                          # folder for checkpoints on the way
@@ -126,6 +127,7 @@ def make_trainer(
         quiet: bool = False,                 # no progress bar
 ):
     "trl's SFTTrainer on token-sized batches with Muon, ready to train or to resume."
+    from transformers import PrinterCallback, get_cosine_schedule_with_warmup
     from trl import SFTConfig, SFTTrainer
 
     batches = batches_of(rows, training, seed)
