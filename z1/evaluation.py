@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'switch_ids', 'make_policies', 'decode_missing', 'decoded', 'free_policies', 'Output', 'name',
-           'sweep_as_decoded', 'sweep', 'Reply', 'to_reply', 'to_sample', 'write_samples', 'read_samples']
+           'sweep_as_decoded', 'sweep', 'Reply', 'to_reply', 'to_sample', 'free_trajectories', 'read_drafts',
+           'write_samples', 'read_samples']
 
 # %% ../nbs/11_evaluation.ipynb #aba800c5
 import json
@@ -112,6 +113,7 @@ def sweep_as_decoded(
         samples: int = 1,                   # answers for each problem and policy
         seed: int = 0,                      # of the sampling
         progress: bool = True,
+        drafts: dict[str, tuple[int, ...]] = {},  # problem's id -> what the model will probably write, for engines that check it
 ) -> Iterator[Output]:
     "Every policy's output on every problem, as they are decoded; raises ValueError if there is no problem."
     if not problems: raise ValueError("no problems to evaluate: the benchmark is empty")
@@ -122,7 +124,7 @@ def sweep_as_decoded(
     thoughts = {name(policy, p, s): (policy, p, s) for policy in dict.fromkeys(free) for p, s in tries}
     rest = {}                                           # key -> (request, output without its ids)
     for key, ids in decoded(engine, ledger, {
-            key: Request(prompts[p.id], policy, seeds[p.id, s], name=p.id)
+            key: Request(prompts[p.id], policy, seeds[p.id, s], name=p.id, draft=drafts.get(p.id, ()))
             for key, (policy, p, s) in thoughts.items()}, sampling, progress):
         base, p, s = thoughts[key]
         for policy in (policy for policy, b in zip(policies, free) if b == base):
@@ -133,10 +135,10 @@ def sweep_as_decoded(
         yield Output(*rest[key][1], ids)
 
 # %% ../nbs/11_evaluation.ipynb #0941139d
-def sweep(engine: Engine, problems: list[Problem], policies: list[Policy], ledger: Ledger,
-          sampling: Sampling = Sampling(), samples: int = 1, seed: int = 0, progress: bool = True) -> list[Output]:
+def sweep(engine: Engine, problems: list[Problem], policies: list[Policy], ledger: Ledger, sampling: Sampling = Sampling(),
+          samples: int = 1, seed: int = 0, progress: bool = True, drafts: dict[str, tuple[int, ...]] = {}) -> list[Output]:
     "The same outputs as a list: policy by policy, problem by problem, sample by sample."
-    found = {o.key: o for o in sweep_as_decoded(engine, problems, policies, ledger, sampling, samples, seed, progress)}
+    found = {o.key: o for o in sweep_as_decoded(engine, problems, policies, ledger, sampling, samples, seed, progress, drafts)}
     return [found[name(policy, p, s)] for policy in policies for p in problems for s in range(samples)]
 
 # %% ../nbs/11_evaluation.ipynb #cdfb2bcb
@@ -174,6 +176,18 @@ def to_sample(
                   difficulty=problem.difficulty, sample=output.sample, cut=split.cut,
                   thinking_tokens=len(split.thinking), hint_tokens=len(split.hint), answer_tokens=len(split.answer),
                   total_tokens=len(output.ids), **asdict(grade), **labels)
+
+# %% ../nbs/11_evaluation.ipynb #ba2fadab
+def free_trajectories(ledger: Ledger, problems: list[Problem], policies: list[Policy]) -> dict[str, tuple[int, ...]]:
+    "What a sweep's ledger says the model wrote freely, by problem."
+    keys = {name(policy, p, 0): p.id for policy in dict.fromkeys(free_policies(policies)) for p in problems}
+    return {keys[row[ledger.key]]: tuple(row["ids"]) for row in ledger.rows() if row[ledger.key] in keys}
+
+def read_drafts(path: str | Path, model: str, seed: int) -> dict[str, tuple[int, ...]]:
+    "The thoughts that one model had at its last run, by problem; none if there is no such file."
+    if not Path(path).exists(): return {}
+    rows = pd.read_parquet(path).query("model == @model and seed == @seed")
+    return {id: tuple(map(int, ids)) for id, ids in zip(rows.problem_id, rows.ids)}
 
 # %% ../nbs/11_evaluation.ipynb #80502817
 COLUMNS = [f.name for f in fields(Sample)]

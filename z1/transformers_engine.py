@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .batch import Batch, groups
+from .batch import Batch, accept_drafts, groups
 from .core import versions
-from .request import Request, Sampling, check_requests, in_rounds
+from .request import Request, Sampling, check_requests, ended, in_rounds
 
 # %% ../nbs/05c_transformers_engine.ipynb #5fb6d6ac
 def check_model(path: str | Path):  # a folder with a model, or a name on the hub
@@ -57,11 +57,16 @@ class TransformersEngine:
         outputs = in_rounds(requests, lambda rows: self._decode(rows, sampling))
         return iter(tqdm(outputs, total=len(requests), unit="sample", disable=not progress))
     def _decode(self, rows, sampling):
+        if not sampling.temperature:
+            rows = list(accept_drafts(self.model, rows))
+            yield from ((i, r.policy.trim(r.start)) for i, r in rows if ended(r))
+            rows = [row for row in rows if not ended(row[1])]
         rows = sorted(rows, key=lambda row: row[1].longest)
         longest = {r.prompt_ids: r.longest for _, r in rows}           # the last of each prompt remains
         rows.sort(key=lambda row: (longest[row[1].prompt_ids], row[1].prompt_ids))
+        pools = {}
         for group in groups(rows, self.batch_tokens, lambda row: row[1].longest):
-            batch = Batch(self.model, group, sampling)
+            batch = Batch(self.model, group, sampling, pools)
             while batch.rows:
                 if batch.step() * 8 >= len(batch.rows): yield from batch.leave()
     def info(self) -> dict:
