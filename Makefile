@@ -23,14 +23,12 @@ NBS       := nbs/experiments
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
-STYLES    := z1
 KEPT      := tab_subsets
 MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
-STYLES    := z1 r1
 KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_filters.ipynb $(NBS)/tab_subsets.ipynb)))
-MEASURED  := $(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb)))
+MEASURED  := fig_nano_scaling $(filter-out fig_nano_scaling,$(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb))))
 endif
 FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
@@ -48,9 +46,9 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures everything test lab export clean fresh gpus precious FORCE
+.PHONY: help figures first everything test lab export clean fresh gpus precious FORCE
 .DELETE_ON_ERROR:
-.PRECIOUS: $(DONE)/exp_generate-%.ipynb $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
+.PRECIOUS: $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
 help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
@@ -92,6 +90,7 @@ help:
 
 figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm .venv/bubblewrap)
 	@$(if $(FRESH),$(MAKE) --no-print-directory fresh)
+	@$(MAKE) --no-print-directory first
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
 
@@ -106,8 +105,16 @@ define notebook
        echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }
 endef
 
+# What is looked at first is drawn first, from the samples of the last run, and again once this run has measured.
+first: $(if $(filter nano,$(RECIPE)),$(if $(wildcard $(DONE)/exp_collect.ipynb),,$(DONE)/first.ipynb))
+	@:
+
+$(DONE)/first.ipynb: $(NBS)/fig_nano_scaling.ipynb data/results/nano/samples.parquet
+	@echo "drawing figures/fig_nano_scaling.png from the samples of the last run, and measuring again"
+	$(call notebook,-p recipe $(RECIPE))
+
 ifneq ($(RECIPE),paper)
-everything: $(KEPT:%=$(DONE)/%.ipynb) $(MEASURED:%=$(DONE)/%.ipynb)
+everything: $(MEASURED:%=$(DONE)/%.ipynb) $(KEPT:%=$(DONE)/%.ipynb)
 
 # The manifest goes first: without it a half-deleted model is not taken for a finished one.
 fresh:
@@ -115,14 +122,14 @@ fresh:
 	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
 	rm -rf $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)))
 
-$(DONE)/exp_generate-%.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
-	$(call notebook,-p recipe $(RECIPE) -p style $*)
+$(DONE)/exp_generate.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
+	$(call notebook,-p recipe $(RECIPE))
 
 # exp_train-<model>-s<seed> and exp_sweep-<model>-s<seed>
 model = $(firstword $(subst -s, ,$*))
 seed  = $(lastword $(subst -s, ,$*))
 
-$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(STYLES:%=$(DONE)/exp_generate-%.ipynb) $(COMPUTING)
+$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate.ipynb $(COMPUTING)
 	$(call notebook,-p recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
 $(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
