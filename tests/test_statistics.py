@@ -3,13 +3,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from z1.statistics import (Curve, accuracy_at_equal_tokens, accuracy_interval, best, bootstrap, mcnemar, redraws,
-                           sign_flip, spearman, tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
+from z1.statistics import (Averages, Curve, accuracy_at_equal_tokens, accuracy_interval, best, bootstrap, mcnemar, redraws,
+                           sign_flip, spearman, token_ratio, tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
 
 few = settings(max_examples=40, deadline=None)
 shares = st.floats(0, 1).map(lambda x: round(x, 6))
@@ -255,6 +255,38 @@ def test_equal_accuracy_recovers_an_exact_ratio():
     assert sure[["ratio", "low", "high"]].to_numpy() == pytest.approx(.5)
     end = tokens_at_best(a, b, n=200)
     assert end[["ratio", "low", "high", "reached"]].tolist() == pytest.approx([.5, .5, .5, 1])
+
+
+def test_averages_alone_give_the_same_ratio():
+    a, b = pair()
+    measured, published = tokens_at_equal_accuracy(a, b, n=50), token_ratio(a.means, b.means)
+    pd.testing.assert_frame_equal(measured[published.columns], published)
+    end = tokens_at_best(a, b, n=50)
+    assert published.iloc[-1].tolist() == pytest.approx(end[published.columns].tolist())
+
+
+rising = st.lists(st.tuples(st.integers(1, 500), st.integers(0, 1000)), min_size=2, max_size=6,
+                  unique_by=(lambda p: p[0], lambda p: p[1])).map(
+    lambda p: Averages(np.sort([t for t, _ in p]).astype(float), np.sort([a for _, a in p]) / 1000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(rising, rising)
+def test_the_extremes_of_a_ratio_are_at_its_bends(c, d):
+    "Between two bends both curves are straight, and a ratio of straight lines only rises or only falls."
+    low, high = max(c.accuracy[0], d.accuracy[0]), min(c.accuracy[-1], d.accuracy[-1])
+    assume(low < high)
+    bends = [x for curve in (c, d) for x in curve.accuracy if low <= x <= high]
+    at_bends, anywhere = (token_ratio(c, d, x).ratio for x in (bends, np.linspace(low, high, 50)))
+    assert at_bends.notna().all() and anywhere.between(at_bends.min() - 1e-6, at_bends.max() + 1e-6).all()
+
+
+def test_a_ratio_needs_shares_and_a_common_accuracy():
+    low, high = Averages(np.array([10., 20]), np.array([.1, .2])), Averages(np.array([10., 20]), np.array([.3, .9]))
+    with pytest.raises(ValueError, match="no common accuracy: one curve begins at 0.3, one ends at 0.2"): token_ratio(low, high)
+    percent = Averages(low.tokens, 100 * low.accuracy)
+    with pytest.raises(ValueError, match="divided by 100"): token_ratio(percent, percent)
+    with pytest.raises(ValueError, match="list of numbers"): token_ratio(low, low, [[.1]])
 
 
 def test_equal_accuracy_is_reproducible_and_shows_what_is_out_of_reach():

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'REACHED', 'wilson', 'redraws', 'bootstrap', 'accuracy_interval', 'McNemar', 'paired', 'mcnemar',
-           'sign_flip', 'spearman', 'cells', 'Curve', 'crossing', 'tokens_at', 'Best', 'best', 'redrawn', 'ends',
-           'ratios', 'tokens_at_equal_accuracy', 'tokens_at_best', 'accuracy_at_equal_tokens']
+           'sign_flip', 'spearman', 'cells', 'Averages', 'Curve', 'crossing', 'tokens_at', 'Best', 'best', 'shared',
+           'token_ratio', 'redrawn', 'ends', 'with_interval', 'tokens_at_equal_accuracy', 'tokens_at_best',
+           'accuracy_at_equal_tokens']
 
 # %% ../nbs/12_statistics.ipynb #98faf3e1
 from dataclasses import dataclass
@@ -149,6 +150,11 @@ def cells(df: pd.DataFrame, model: str, policy: str) -> tuple[pd.DataFrame, int]
     return grouped[["cut", "thinking_tokens", "correct"]].mean().unstack(), n
 
 # %% ../nbs/12_statistics.ipynb #551a0639
+class Averages(NamedTuple):
+    "A curve without its problems, as papers publish them: its points in the order of their windows."
+    tokens: np.ndarray    # (W,) average thinking tokens
+    accuracy: np.ndarray  # (W,) a share, not a percentage
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Curve:
     "A model under one policy: P problems by W windows."
@@ -181,20 +187,23 @@ class Curve:
         tokens, correct, cut = means["thinking_tokens"], means["correct"], means["cut"].to_numpy()
         return cls(tokens, correct, correct.columns, cut, tuple(correct.index), n)
 
+    @property
+    def means(self) -> Averages: return Averages(self.tokens.mean(0), self.correct.mean(0))
+
     def points(self) -> pd.DataFrame:
         "One row a window: average tokens, accuracy with its 95% interval and recipe, share of cut samples."
         low, high, recipe = zip(*(accuracy_interval(scores, self.samples) for scores in self.correct.T))
-        return pd.DataFrame(dict(
-            window=self.windows.astype(int), tokens=self.tokens.mean(0), accuracy=self.correct.mean(0),
-            low=low, high=high, cut=np.nan if self.cut is None else self.cut.mean(0), interval=recipe))
+        return pd.DataFrame(dict(window=self.windows.astype(int), **self.means._asdict(), low=low, high=high,
+                                 cut=np.nan if self.cut is None else self.cut.mean(0), interval=recipe))
 
 # %% ../nbs/12_statistics.ipynb #a615ebf2
 def crossing(
-    tokens: np.ndarray,    # (n, W) average tokens of n curves
-    accuracy: np.ndarray,  # (n, W) their accuracy
+    tokens: np.ndarray,    # (n, W) average tokens of n curves, or (W,) of one
+    accuracy: np.ndarray,  # the same of their accuracy
     targets,               # (T,) or (n, T) accuracies to reach
 ) -> np.ndarray:
     "Tokens at which each curve first reaches each target (n, T); nan where it does not."
+    tokens, accuracy = np.atleast_2d(tokens, accuracy)
     targets = np.broadcast_to(targets, (len(tokens), np.shape(targets)[-1]))
     reached = accuracy[:, :, None] >= targets[:, None, :] - 1e-12
     at = reached.argmax(1)             # first window that reaches it
@@ -210,7 +219,7 @@ def tokens_at(
 ) -> float:
     "Average thinking tokens at which the curve first reaches an accuracy; nan if it does not."
     if not 0 <= accuracy <= 1: raise ValueError(f"accuracy is {accuracy}; use a share between 0 and 1")
-    return float(crossing(curve.tokens.mean(0)[None], curve.correct.mean(0)[None], [accuracy])[0, 0])
+    return float(crossing(*curve.means, [accuracy])[0, 0])
 
 # %% ../nbs/12_statistics.ipynb #37f16ed6
 class Best(NamedTuple):
@@ -221,9 +230,30 @@ class Best(NamedTuple):
 
 def best(curve: Curve) -> Best:
     "Where a curve's accuracy is highest."
-    accuracy, tokens = curve.correct.mean(0), curve.tokens.mean(0)
+    tokens, accuracy = curve.means
     i = int(accuracy.argmax())
     return Best(float(accuracy[i]), float(tokens[i]), int(curve.windows[i]))
+
+# %% ../nbs/12_statistics.ipynb #500f5696
+def shared(x: np.ndarray, y: np.ndarray, targets, what: str) -> np.ndarray:
+    "The targets as an array; if there are none, 21 from the first to the last value that x and y (W,) both reach."
+    if targets is None:
+        first, last = max(x[0], y[0]), min(x.max(), y.max())
+        if first > last: raise ValueError(f"no common {what}: one curve begins at {first:.4g}, one ends at {last:.4g}")
+        targets = np.linspace(first, last, 21)
+    if np.ndim(targets) > 1: raise ValueError(f"{what} must be a number or a list of numbers")
+    return np.atleast_1d(np.asarray(targets, float))
+
+def token_ratio(
+    a: Averages, b: Averages,
+    accuracies=None,  # (T,) targets; None: 21 from the first to the last accuracy that both have
+) -> pd.DataFrame:    # accuracy, tokens_a, tokens_b, ratio
+    "Thinking tokens of a over those of b at equal accuracy."
+    targets = shared(a.accuracy, b.accuracy, accuracies, "accuracy")
+    if not ((0 <= targets) & (targets <= 1)).all(): raise ValueError("accuracies must be shares, percentages divided by 100")
+    at = [crossing(*curve, targets)[0] for curve in (a, b)]
+    with np.errstate(invalid="ignore", divide="ignore"): ratio = at[0] / at[1]
+    return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio))
 
 # %% ../nbs/12_statistics.ipynb #0e3c2dc2
 REACHED = .95  # share of redraws that must reach a target before it gets an interval
@@ -247,12 +277,10 @@ def ends(
     return dict(low=low, high=high, reached=reached)
 
 # %% ../nbs/12_statistics.ipynb #7baef22e
-def ratios(a: Curve, b: Curve, targets, draws, moving) -> pd.DataFrame:
-    "Tokens of both curves at each target, and their ratio with its 95% interval from the redrawn curves."
-    at = [crossing(c.tokens.mean(0)[None], c.correct.mean(0)[None], targets)[0] for c in (a, b)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio, drawn = at[0] / at[1], np.divide(*(crossing(*curve, moving) for curve in draws))
-    return pd.DataFrame(dict(accuracy=targets, tokens_a=at[0], tokens_b=at[1], ratio=ratio, **ends(ratio, drawn)))
+def with_interval(table: pd.DataFrame, draws, targets) -> pd.DataFrame:
+    "A table of ratios with their 95% intervals from the redrawn curves, each of which has to reach its targets."
+    with np.errstate(invalid="ignore", divide="ignore"): drawn = np.divide(*(crossing(*c, targets) for c in draws))
+    return table.assign(**ends(table.ratio.to_numpy(), drawn))
 
 # %% ../nbs/12_statistics.ipynb #93b7694b
 def tokens_at_equal_accuracy(
@@ -262,15 +290,8 @@ def tokens_at_equal_accuracy(
     seed: int = 0,
 ) -> pd.DataFrame:       # accuracy, tokens_a, tokens_b, ratio, low, high, reached
     "Thinking tokens of a over those of b at equal accuracy; paired bootstrap interval, for 50 problems or more."
-    if accuracies is None:
-        first, last = max(c.correct.mean(0)[0] for c in (a, b)), min(best(a).accuracy, best(b).accuracy)
-        if first > last:
-            raise ValueError(f"no common accuracy: one curve begins at {first:.2f}, one ends at {last:.2f}")
-        accuracies = np.linspace(first, last, 21)
-    targets = np.atleast_1d(np.asarray(accuracies, float))
-    if targets.ndim != 1 or not ((0 <= targets) & (targets <= 1)).all():
-        raise ValueError("accuracies must be shares between 0 and 1")
-    return ratios(a, b, targets, redrawn(a, b, n, seed), targets)
+    table = token_ratio(a.means, b.means, accuracies)
+    return with_interval(table, redrawn(a, b, n, seed), table.accuracy)
 
 # %% ../nbs/12_statistics.ipynb #a723f34c
 def tokens_at_best(
@@ -281,7 +302,7 @@ def tokens_at_best(
     "The same at the best accuracy that both reach, each redraw at its own; the interval needs 100 problems or more."
     draws = redrawn(a, b, n, seed)
     moving = np.minimum(*(accuracy.max(1) for _, accuracy in draws))[:, None]
-    return ratios(a, b, [min(best(a).accuracy, best(b).accuracy)], draws, moving).iloc[0]
+    return with_interval(token_ratio(a.means, b.means, [min(best(a).accuracy, best(b).accuracy)]), draws, moving).iloc[0]
 
 # %% ../nbs/12_statistics.ipynb #b10627cc
 def accuracy_at_equal_tokens(
@@ -291,15 +312,9 @@ def accuracy_at_equal_tokens(
     seed: int = 0,
 ) -> pd.DataFrame:       # tokens, accuracy_a, accuracy_b, difference, low, high, reached
     "Accuracy of a minus that of b at equal measured tokens; paired bootstrap interval, for 100 problems or more."
-    means = [(c.tokens.mean(0), c.correct.mean(0)) for c in (a, b)]
-    if tokens is None:
-        first, last = max(spent[0] for spent, _ in means), min(spent.max() for spent, _ in means)
-        if first > last:
-            raise ValueError(f"no common tokens: one curve begins at {first:.1f}, one ends at {last:.1f}")
-        tokens = np.linspace(first, last, 21)
-    targets = np.atleast_1d(np.asarray(tokens, float))
-    if targets.ndim != 1 or not (targets >= 0).all(): raise ValueError("tokens must be numbers of tokens, 0 or more")
-    at = [crossing(right[None], spent[None], targets)[0] for spent, right in means]
+    targets = shared(a.means.tokens, b.means.tokens, tokens, "tokens")
+    if not (targets >= 0).all(): raise ValueError("tokens must be numbers of tokens, 0 or more")
+    at = [crossing(right, spent, targets)[0] for spent, right in (a.means, b.means)]
     drawn = np.subtract(*(crossing(right, spent, targets) for spent, right in redrawn(a, b, n, seed)))
-    return pd.DataFrame(dict(tokens=targets, accuracy_a=at[0], accuracy_b=at[1], difference=at[0] - at[1],
-                             **ends(at[0] - at[1], drawn)))
+    gain = at[0] - at[1]
+    return pd.DataFrame(dict(tokens=targets, accuracy_a=at[0], accuracy_b=at[1], difference=gain, **ends(gain, drawn)))

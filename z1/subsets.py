@@ -118,4 +118,4 @@ def random_rows(ids: Sequence, tokens: Sequence[int],
     return _subset(f"random, {k:,} rows", ids, tokens, ordered(ids, tokens, "random", seed)[:k])
 
 # %% ../nbs/09c_subsets.ipynb #c4cb9590
-PAPER_BUDGET = 73_996_112  # T of Algorithm 1, tokens; arXiv 2504.00810v1
+PAPER_BUDGET = 73_996_112  # T in the authors' data/data_select.py, tokens; the paper's Table 2 says 74M

@@ -123,13 +123,14 @@ def bubbles(
         sets: dict,             # name -> a table with `trigram` and `count`
         colors: dict,           # name -> its colour
         hollow: bool = False,   # white circles, for published numbers
+    own_scale: bool = False,  # the circles of each set fill the same area
 ):
-    "Draw each set's trigrams as circles whose area is the count, on one scale; a dashed rim: in every set's list."
+    "Draw each set's trigrams as circles whose area is the count, on one scale or each its own; a dashed rim: in every list."
     for name, table in sets.items():
         if not len(table): raise ValueError(f"the table of {name!r} is empty: there is nothing to draw")
     shared, left, circles = set.intersection(*(set(t.trigram) for t in sets.values())), 0, []
     for name, table in sets.items():
-        radii = np.sqrt(table["count"].to_numpy(float))
+        radii = np.sqrt(table["count"].to_numpy(float) / (table["count"].sum() if own_scale else 1))
         centres = pack(1.03 * radii)
         low, high = (centres - radii[:, None]).min(0), (centres + radii[:, None]).max(0)
         centres += [left - low[0], -(low[1] + high[1]) / 2]
