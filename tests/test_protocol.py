@@ -1,11 +1,13 @@
 "The paper's protocol, each value with its place in arXiv 2504.00810v1 or in the file it cites."
-import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
+from running import papermill
 from z1.benchmarks import BENCHMARKS, load_benchmark
 from z1.curation import RELEASE, Settings, Sieve, standard_filters, to_row
 from z1.finetune import accumulation, order
@@ -98,3 +100,46 @@ def test_baselines_are_told_to_answer_in_the_words_of_table_1(name):
     for recipe in (PAPER, CURATED, RELEASED):
         assert recipe.contenders[name].hint == "\n\nthe final answer is:"
         assert recipe.contenders["z1"].hint is None, "and Z1 in the benchmark's own"
+
+
+# -- what the paper says, beside what its code does -----------------------------------------------------------------
+
+STATEMENTS = pd.read_csv(ROOT/"data"/"paper"/"statements.csv", keep_default_na=False)
+PLACE = re.compile(r"(§\d|abstract|(Figures?|Tables?|Appendix|Algorithm|equation) )")
+
+
+def test_every_statement_has_its_place():
+    assert STATEMENTS.key.is_unique and STATEMENTS.about.is_unique
+    for row in STATEMENTS.itertuples():
+        assert bool(row.paper) == bool(row.paper_at) == bool(row.paper_at and PLACE.match(row.paper_at)), row.key
+        assert bool(row.scripts) == bool(row.scripts_at) == ("/" in row.scripts_at or "reasoning.py" in row.scripts_at), row.key
+        assert row.paper or row.scripts, row.key
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("claims")
+    error, _ = papermill("tab_paper_claims", folder/"out.ipynb", out_dir=str(folder))
+    assert not error, error
+    return folder
+
+
+def test_the_page_is_what_its_notebook_makes(page):
+    for name in ("tab_paper_claims.md", "tab_paper_claims.csv"):
+        assert (page/name).read_text() == (ROOT/"figures"/name).read_text(), f"{name} is old: run nbs/experiments/tab_paper_claims.ipynb"
+
+
+def test_every_statement_has_a_row_and_says_what_is_done_here(page):
+    table = pd.read_csv(page/"tab_paper_claims.csv", keep_default_na=False)
+    assert list(table.about) == list(STATEMENTS.about) and table["we do"].str.len().min() > 0
+    assert (table["we measured"] != "").sum() > len(table) / 2
+    text = (page/"tab_paper_claims.md").read_text()
+    assert "nan" not in text.lower().split() and not re.search(r"(?<!`)<think>", text), "a tag is not shown by a web page"
+
+
+def test_measured_cells_agree_with_the_published_numbers(page):
+    measured = pd.read_csv(page/"tab_paper_claims.csv", keep_default_na=False).set_index("about")["we measured"]
+    assert measured["about 30% of the thinking tokens"].startswith(
+        "published, at equal accuracy: 0.49 on Figure 1b; 0.24 GPQA Diamond, 0.30 LiveCodeBench v5, 0.87 MATH500.")
+    assert "a batch of 128 gives 1,674 steps; a batch of 256 gives 836 steps" == measured["rows a step"]
+    assert "longest - shortest +1.7 ± 4.0" in measured["longer trajectories train better"]
