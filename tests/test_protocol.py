@@ -143,3 +143,13 @@ def test_measured_cells_agree_with_the_published_numbers(page):
         "published, at equal accuracy: 0.49 on Figure 1b; 0.24 GPQA Diamond, 0.30 LiveCodeBench v5, 0.87 MATH500.")
     assert "a batch of 128 gives 1,674 steps; a batch of 256 gives 836 steps" == measured["rows a step"]
     assert "longest - shortest +1.7 ± 4.0" in measured["longer trajectories train better"]
+
+
+def test_related_work_names_its_systems_by_the_right_numbers():
+    page = (ROOT/"nbs"/"tutorials"/"related_work.ipynb").read_text(encoding="utf-8")
+    for name, number in {"TIP": "2501.18585", "Overthinking metrics": "2412.21187", "O1-Pruner": "2501.12570", "cDPO": "2411.19943",
+                         "CodeSteer": "2502.04350", "LACT": "2405.01649", "DCR": "2401.05190", "Tree-of-Mixed-Thought": "2308.09658",
+                         "Code Prompting": "2305.18507", "L1": "2503.04697", "Elastic Reasoning": "2505.05315", "DEER": "2504.15895",
+                         "TALE": "2412.18547", "s1, budget forcing": "2501.19393"}.items():
+        assert f"**{name}** ([arXiv {number}](https://arxiv.org/abs/{number}))" in page, name
+    for name in "llama.cpp", "vLLM", "SGLang": assert f"**{name}**" in page
