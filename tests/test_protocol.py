@@ -1,5 +1,9 @@
 "The paper's protocol, each value with its place in arXiv 2504.00810v1 or in the file it cites."
+import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,3 +157,10 @@ def test_related_work_names_its_systems_by_the_right_numbers():
                          "TALE": "2412.18547", "s1, budget forcing": "2501.19393"}.items():
         assert f"**{name}** ([arXiv {number}](https://arxiv.org/abs/{number}))" in page, name
     for name in "llama.cpp", "vLLM", "SGLang": assert f"**{name}**" in page
+
+
+def test_related_work_runs_as_it_stands():
+    cells = json.loads((ROOT/"nbs"/"tutorials"/"related_work.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
