@@ -101,7 +101,7 @@ def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`
 
 # %% ../nbs/09_dataset.ipynb #a34c78ee
 def length_statistics(tokens: Iterable[int]) -> dict:  # response lengths
-    "Rows, total, mean, smallest and largest length of a training set, in tokens."
+    "Rows, total, mean, smallest and largest length of a training set, in tokens (the columns of the paper's Table 3)."
     tokens = np.asarray(list(tokens))
     return {"rows": len(tokens), "tokens": int(tokens.sum()), "mean": round(float(tokens.mean()), 1),
             "min": int(tokens.min()), "max": int(tokens.max())}
