@@ -133,8 +133,7 @@ specification and passes all tests. You will NOT return anything except for the 
 Question: """ + made.PAVING + """
 
 Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on the sample \
-inputs). Enclose your code within delimiters as follows. Ensure that when the python program runs, it reads the \
-inputs, runs the algorithm and writes output to STDOUT.
+inputs). Enclose your code within delimiters as follows.
 ```python
 # YOUR CODE HERE
 ```
@@ -178,7 +177,7 @@ def test_the_stock_template_fills_in_a_system_turn_where_the_protocol_has_none()
 
 def test_limits_are_the_papers():
     found = {n: (b.size, b.grading, b.protocol.window, b.protocol.max_tokens) for n, b in BENCHMARKS.items()}
-    assert found == {"math500": (500, "maths", 4096, 5000), "gpqa-diamond": (198, "choice", 2048, 3200),
+    assert found == {"math500": (500, "maths", 4096, 5000), "gpqa-diamond": (198, "choice", 4096, 5000),
                      "livecodebench-v5": (880, "code", 4096, 5000), "bigcodebench-hard": (148, "code", 4096, 5000),
                      "humaneval": (164, "code", 4096, 5000), "mbpp": (500, "code", 4096, 5000),
                      "nano-test": (500, "exact", 256, 320), "nano-words": (100, "exact", 256, 320)}
@@ -189,8 +188,7 @@ def test_limits_are_the_papers():
 
 def test_hints_are_the_windows():
     assert (HINT, MATH_HINT) == (window.HINT, window.MATH_HINT)
-    assert BENCHMARKS["math500"].protocol.hint == MATH_HINT
-    assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES if n != "math500")
+    assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
 
 
 @pytest.mark.parametrize("wrong", [dict(window=0), dict(window=5000), dict(block="third"), dict(rule="kind")])

@@ -103,6 +103,13 @@ def test_filters_stand_in_the_stated_order():
     assert "contaminated" not in standard_filters()
 
 
+def test_filters_for_duplicates_can_be_switched_off():
+    assert list(standard_filters(Settings(exact_fields=(), near_fields=()))) == ["incomplete", "repetition", "too long"]
+    rows = [dict(id="0", question="Why?", response="because", token_num_qwen=1) for _ in range(3)]
+    for fields, left in (((), 3), (("question",), 1), (("id",), 1)):
+        assert len(Sieve(standard_filters(Settings(exact_fields=fields, near_fields=())))([dict(r) for r in rows])[0]) == left
+
+
 def test_a_dropped_row_is_nobodys_first():
     kinds = [("length", 1), ("", 999), ("", 1), ("", 1)]
     rows = [dict(id=str(i), question="Why?", response="a b c", status=status, token_num_qwen=n)

@@ -132,7 +132,7 @@ def _math500(row, seed):
 
 MATH500 = Benchmark("math500", Hub("HuggingFaceH4/MATH-500", ("test.jsonl",)), 500,
                     {"problem": str, "solution": str, "answer": str, "level": int, "unique_id": str},
-                    _math500, "maths", Protocol(system=BOXED, hint=MATH_HINT))
+                    _math500, "maths", Protocol(system=BOXED))
 
 # %% ../nbs/04_benchmarks.ipynb #8d32ea71
 CHOOSE = ("Please reason step-by-step and put your choice letter without any other text with \\boxed{} in the end.")
@@ -147,7 +147,7 @@ def _gpqa(row, seed):
 
 GPQA = Benchmark("gpqa-diamond", Hub("Idavidrein/gpqa", ("gpqa_diamond.csv",)), 198,
                  dict.fromkeys(("Record ID", "Question", *_OPTIONS), str), _gpqa, "choice",
-                 Protocol(system=BOXED, window=2048, max_tokens=3200))
+                 Protocol(system=BOXED))
 
 # %% ../nbs/04_benchmarks.ipynb #c4ae2a9f
 _TASK = ("You will be given a question (problem specification) and will generate a correct Python program that "
@@ -155,8 +155,7 @@ _TASK = ("You will be given a question (problem specification) and will generate
 _STARTER = ("You will use the following starter code to write the solution to the problem and enclose your code "
             "within delimiters.")
 _STDIN = ("Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on "
-          "the sample inputs). Enclose your code within delimiters as follows. Ensure that when the python program "
-          "runs, it reads the inputs, runs the algorithm and writes output to STDOUT.")
+          "the sample inputs). Enclose your code within delimiters as follows.")
 
 def _livecodebench(row, seed):
     ask, code = (_STARTER, row["starter_code"]) if row["starter_code"] else (_STDIN, "# YOUR CODE HERE")

@@ -73,7 +73,7 @@ REASONS = {"incomplete": "no end: the teacher was stopped, a thought never close
 
 @dataclass(frozen=True)
 class Settings:
-    "What decides whether a row stays. The defaults are for a set like Z1's."
+    "What decides whether a row stays. The defaults drop more than the paper does."
     finished: tuple = ("", "ended", "stop")  # the teacher's finish reasons that are fine
     delimiters: tuple = DELIMITERS    # tags that are taken out of responses
     exact_loop: tuple = (60, 4)       # repeated words and times that make a loop
@@ -82,6 +82,7 @@ class Settings:
     ngram: int = 10                   # words in a row that give a benchmark's problem away
     wording: int = 10                 # problems that may share an n-gram before it counts as wording
     tokens: int = 8192                # of a response
+    exact_fields: tuple = ("id", "question")  # compared for exact duplicates; () for none
     near: float = .8                  # share of common n-grams that makes a near duplicate
     near_ngram: int = 5               # words
     near_fields: tuple = ("question", "response")  # compared for near duplicates; () for none
@@ -98,7 +99,7 @@ def standard_filters(
             "repetition": Repetition(*s.exact_loop, *s.varied_loop, s.period),
             **({"contaminated": Contaminated(problems, s.ngram, s.wording)} if problems else {}),
             "too long": TooLong(tokenizer, s.tokens), **(judges or {}),
-            "duplicate id": Duplicate("id"), "duplicate question": Duplicate("question"),
+            **{f"duplicate {f}": Duplicate(f) for f in s.exact_fields},
             **{f"near duplicate {f}": NearDuplicate(f, s.near, s.near_ngram) for f in s.near_fields}}
 
 # %% ../nbs/09b_curation.ipynb #7fc388c2
