@@ -110,7 +110,8 @@ TWO = f"{fenced('x = 1')}\nBetter:\n{fenced('x = 2')}\nIt prints\n{fenced('x = 3
     (TWO, "first", "x = 1", ""), (TWO, "last", "x = 2", ""), (TWO, "lcb-first", "x = 1", ""), (TWO, "lcb-last", "x = 4", ""),
     (f"Sure.\n{fenced(CODE, 'text')}\nOr\nx = 1", "longest", CODE, ""), (fenced(CODE, ""), "first", CODE, BARE),
     (f"{fenced('3 4', '')}\n{fenced(CODE, '')}", "first", CODE, BARE), (f"{fenced('3', 'text')}\n{CODE}", "first", CODE, RUN),
-    (f"```python print(1)```", "first", "print(1)", RUN), (f"{F}python\n{CODE}\n\nThat's all.", "first", CODE, RUN),
+    ("```python def f(x):\n    return x + 1\n```", "first", CODE, ""), ("```python # my own\nx = 1\n```", "first", "x = 1", ""),
+    ("```python print(1)```", "first", "print(1)", RUN), (f"{F}python\n{CODE}\n\nThat's all.", "first", CODE, RUN),
     (fenced("def f(x)\n    return 1"), "first", "def f(x)\n    return 1", ""), (f"{F}python\ndef f(x)\n    a b", "first", "def f(x)\n    a b", "in a block that is no Python"),
     (fenced("a b", ""), "first", "a b", "in a block that is no Python")])
 def test_which_program_counts_and_why(text, which, found, rule): assert find_program(text, which) == (found, rule)

@@ -133,6 +133,7 @@ def all_blocks(lines: list[str]) -> Iterator[Block]:
         if not opens(start): continue
         end = closing(lines, start, islice(marks, at, None))
         code, stop = inside(lines, start, end), end.line + 1 if end else len(lines)
+        if fault(code) and not fault(longer := "\n".join([PYTHON.sub("", start.after, count=1).strip(), code])): code = longer
         yield Block(start.kind, range(start.line, stop), code, bool(end and not names(end)) or not fault(code))
         at = marks.index(end, at) + (not names(end)) if end else len(marks)
 
