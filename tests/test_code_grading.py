@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, strategies as st
 
-from z1.code_grading import (LCB_PRELUDE, CodeGrader, blocks, compare_lcb, compare_strict, compare_value, extract_code,
-                             with_prelude)
+from z1.code_grading import LCB_PRELUDE, CodeGrader, compare_lcb, compare_strict, compare_value, with_prelude
 from z1.core import Problem, root
 from z1.execution import Limits, Run, Sandbox, SandboxDied
 from z1.grading import Verdict
@@ -21,30 +20,7 @@ def problem(kind="stdin", prefill="", **gold):
 ECHO = problem(inputs=["1", "2", "3", "4"], outputs=["1", "2", "3", "4"])
 
 
-def fenced(code): return f"```python\n{code}\n```"
-
-
-# -- which part is the program ----------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("text, found", [
-    ("", []), ("print(1)", []), ("```python\nx\n```", ["x"]), ("```\nx\n```", ["x"]), ("a\n~~~py\nx\n~~~", ["x"]),
-    ("```python\nx\n```\n```\ny\n```", ["x", "y"]), ("```python\n\n```", []), ("```python\nx", []),
-    ("```python\nx\n``", []),
-    ("```python\r\nx\r\n```\r\n", ["x\r"]), ("````\n```\nx\n```\n````", ["```\nx\n```"]),
-    ("- so\n  ```py\n  x\n    y\n  ```", ["x\n  y"]),
-    ("use `x` and ```y``` here", []), ("```python title=a.py\nx\n```", ["x"])])
-def test_fenced_blocks(text, found): assert blocks(text) == found
-
-
-@given(st.lists(st.text(st.characters(exclude_characters="`~", exclude_categories=["Cs"]), min_size=1)
-                .filter(lambda s: s.strip() and "\r" not in s), min_size=1, max_size=4))
-def test_what_was_fenced_comes_out(parts):
-    text = "\n".join(map(fenced, parts))
-    assert extract_code(text) == parts[0] and extract_code(text, "last") == parts[-1]
-
-
-def test_an_unclosed_block_counts_only_if_asked_for():
-    assert extract_code("```python\nx") is None and extract_code("```python\nx", unclosed=True) == "x"
+def fenced(code, tag="python"): return f"```{tag}\n{code}\n```"
 
 
 # -- comparing --------------------------------------------------------------------------------------------------
@@ -204,15 +180,35 @@ def test_an_error_of_the_sandbox_is_no_verdict():
 
 @pytest.mark.parametrize("text, cut, after_hint, prefill, verdict", [
     ("no code", False, False, "", Verdict.NO_ANSWER), (fenced("pass"), True, False, "", Verdict.CUT),
-    ("no code", True, True, "", Verdict.CUT), ("```python\npass", False, False, "", Verdict.NO_ANSWER),
+    ("no code", True, True, "", Verdict.CUT), ("```python\npass", False, False, "", Verdict.CORRECT),
+    ("pass\n```", True, True, "", Verdict.CORRECT), ("no code", True, True, "```python\n", Verdict.CUT),
     ("pass", False, False, "```python\n", Verdict.CORRECT),
     ("pass\n```\nDone.", False, False, "```python\n", Verdict.CORRECT),
-    ("pass", True, True, "```python\n", Verdict.CUT), (fenced("pass"), True, True, "```python\n", Verdict.CORRECT)])
+    ("pass", True, True, "```python\n", Verdict.CORRECT), ("```\npass\n```", False, False, "```python\n", Verdict.CORRECT),
+    ("pass", True, False, "```python\n", Verdict.CUT), (fenced("pass"), True, True, "```python\n", Verdict.CORRECT)])
 def test_whether_there_is_a_program(text, cut, after_hint, prefill, verdict):
     question = problem(prefill=prefill, inputs=["1"], outputs=["1"])
     grade = graded(Scripted(*said("1")), question, text, cut, after_hint)
     assert grade.verdict == verdict and grade.lenient == (verdict == Verdict.CORRECT)
     assert (grade.answer is None) == (verdict in (Verdict.CUT, Verdict.NO_ANSWER))
+
+
+@pytest.mark.parametrize("text, after_hint, which, found", [
+    (fenced("pass"), False, "first", ""), ("Here:\n\npass", False, "first", "the program is the longest run of lines that is Python"),
+    ("```\npass\n```", False, "first", "the program is in a block without a language"),
+    ("pass", True, "first", "the program is in a block that was open before the hint"),
+    ("Here:\n\npass", False, "longest", ""), ("Here:\n```\npass\n```", False, "lcb-last", "")])
+def test_the_detail_says_how_the_program_was_found(text, after_hint, which, found):
+    question = problem(inputs=["1"], outputs=["1"])
+    right, wrong = (graded(Scripted(*said(output)), question, text, after_hint, after_hint, which=which) for output in "12")
+    assert (right.correct, right.detail) == (True, found)
+    assert (wrong.correct, wrong.detail) == (False, "test 1 of 1: wrong output" + (found and f"; {found}"))
+
+
+def test_the_detail_says_that_there_is_no_program():
+    for text, verdict in (("I give up.", Verdict.NO_ANSWER), (fenced("ls", "bash"), Verdict.NO_ANSWER)):
+        grade = graded(Scripted(), text=text)
+        assert (grade.verdict, grade.detail) == (verdict, "no program was found, in a block or outside")
 
 
 @pytest.mark.parametrize("answer, part", [

@@ -72,19 +72,49 @@ def test_bad_input_names_the_field(text, gold, field):
 
 # -- multiple choice --------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("text, after_hint, found", [
-    (r"\boxed{A}", False, "A"), (r"$$\boxed{\text{D}}$$", False, "D"), (r"\boxed{\textbf{(C)}}", False, "C"),
-    (r"\boxed{[B]}", False, "B"),
-    (r"\boxed{\mathrm{C}}.", False, "C"), (r"\boxed{B: 3 eV}", False, "B"), (r"\boxed{B} \boxed{C}", False, "C"),
-    (r"\boxed{\text{Answer: } B}", False, "B"), (r"\boxed{A proton}", False, "A"), (r"\boxed{Argon}", False, "Argon"),
-    (r"\boxed{3} Answer: C", False, "C"), (r"Answer: C, I think. \boxed{B}", False, "B"),
-    (r"\boxed{E}", False, "E"), ("answer: D", False, "D"),
-    ("**Answer: D**", False, "D"), ("Answer: A or B", False, None), ("The answer is B", False, None),
-    ("B", False, None), ("B", True, "B"),
-    ("**(B)** because", True, "B"), ("B. Argon\nA is wrong", True, "B"), ("Because A", True, None),
-    ("A gas", True, None), (r"\boxed{}", True, None),
-    (r"\boxed{b", False, None), ("", True, None)])
-def test_the_choice_in_a_text(text, after_hint, found): assert (choices(text, after_hint) or [None])[-1] == found
+@pytest.mark.parametrize("text, found", [
+    (r"\boxed{A}", "A"), (r"$$\boxed{\text{D}}$$", "D"), (r"\boxed{\textbf{(C)}}", "C"), (r"\boxed{[B]}", "B"), (r"\boxed{\mathrm{C}}.", "C"),
+    (r"\boxed{B: 3 eV}", "B"), (r"\boxed{B} \boxed{C}", "C"), (r"\boxed{\text{Answer: } B}", "B"), (r"\boxed{\text{Option B}}", "B"),
+    (r"\boxed{\text{The answer is B}}", "B"), (r"\boxed{\text{(B) 10 eV}}", "B"), (r"\boxed{\mathrm{(A)}\ 3}", "A"), (r"\boxed{\ \text{A}\ }", "A"),
+    (r"\boxed{{\bf A}}", "A"), (r"\boxed{d}", "D"), (r"\boxed{(b) 10 eV}", "B"), (r"\boxed{A proton}", "A proton"), (r"\boxed{Argon}", "Argon"),
+    (r"\boxed{E}", "E"), (r"\boxed{B} \boxed{E}", "E"), (r"\boxed{E} Answer: B", "B"), (r"\boxed{B} \boxed{C = 3}", "B"), (r"\boxed{b", None),
+    (r"\boxed{3} Answer: C", "C"), (r"Answer: C, I think. \boxed{B}", "B"), (r"\boxed{B) 10 eV} Answer: C", "C"), (r"\boxed{\vec{B}} Answer: A", "A"),
+    ("answer: D", "D"), ("**Answer: D**", "D"), ("Answer: (a)", "A"), ("Answer: b) 3", "B"), ("Final Answer: $\\mathbf{C}$", "C"), ("Answer:\n\nC) 3", "C"),
+    ("Answer: C\nWait. Answer: D", "D"), ("The answer is B", "B"), ("The answer is B? No, the answer is C.", "C"), ("The answer is (B), not C.", "B"), ("the answer should be option C", "C"),
+    ("The correct option is **D**.", "D"), ("The answer is clearly B because it is", "B"), ("Answer: B (10 eV)", "B"), ("Answer: B – as shown", "B"),
+    ("Answer: A or B", None), ("Answer: A, B", None), ("Answer: C, H and O", None), ("The answer is C = 3.", None), ("Answer: C-H", None), ("B", None),
+    ("If the correct answer is B, x is 3.", None), ("Suppose the answer is B. Answer: C", "C"), ("Option A: 8\nOption B: 2", None)])
+def test_the_choice_in_a_text(text, found): assert (choices(text) or [None])[-1] == found
+
+
+@pytest.mark.parametrize("text, found", [
+    ("B", "B"), ("b", "B"), ("(B", "B"), ("B)", "B"), ("(B).", "B"), ("**(B)** because", "B"), ("B. Argon\nA is wrong", "B"), ("B\n\nBecause A", "B"),
+    ("Option B", "B"), ("Option B is correct", "B"), ("Choice (D).", "D"), ("The correct answer is (B).", "B"), ("It's hard.\nThe correct answer is\n\nB", "B"),
+    ("The correct option is C: 10 eV", "C"), ("$\\boxed{C}$", "C"), ("\\(B\\)", "B"), ("C) H2O", "C"), ("D. A and B", "D"), ("Because A", None), ("A gas", None),
+    ("A and B", None), ("C = 3", None), ("C-H bond", None), ("D_2O", None), ("B^{2+}", None), (r"\boxed{}", None), ("", None)])
+def test_the_choice_after_a_hint(text, found): assert (choices(text, after_hint=True) or [None])[-1] == found
+
+
+formulas = st.tuples(st.sampled_from("ABCD"), st.sampled_from([" = ", "=", "_", "^", "^{", "-", "+", " + ", "/", r" \cdot ", r"\times ", "'", "(", r" \to ", r" \approx ", "<"]),
+                     st.sampled_from(["2", "B", "H", "x", r"\mu_0", "{2+}", "3)"])).map("".join)
+
+
+@given(formulas, st.booleans())
+def test_a_letter_in_a_formula_is_no_choice(formula, after_hint):
+    assume(formula.count("{") == formula.count("}"))
+    assert not grade_choice(rf"So \boxed{{{formula}}}.", formula[0], after_hint, after_hint).correct
+    assert choices(rf"\boxed{{{formula}}}. The answer is (D).", after_hint) == ["D"]
+    assert choices(f"Answer: ${formula}$") == choices(f"${formula}$", after_hint=True) == []
+
+
+dressed = st.sampled_from(["{}", "({})", "[{}]", "{}.", "{})", r"\text{{{}}}", r"\textbf{{({})}}", r"\mathrm{{{}}}", r"\left({}\right)", "**{}**", "{}) 10 eV", "({}) A dog",
+                           r"{}.\ 10\,\text{{eV}}", "{}: x = 3", "Option {}", r"\text{{Option }}{}"])
+
+
+@given(st.sampled_from("ABCD"), dressed, st.sampled_from([r"So $\boxed{{{}}}$.", "Answer: {}", "**Answer:** {}", "The correct answer is {}"]))
+def test_a_choice_is_read_however_it_is_dressed(said, dress, frame):
+    text = frame.format(dress.format(said))
+    assert choices(text) == choices(text, after_hint=True) == [said]
 
 
 @given(texts, st.sampled_from("ABCD"), st.sampled_from("ABCD"))

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from z1.core import Problem, root
 from z1.grading import Verdict, boxes
-from z1.maths import MathsGrader, equal, formula, read, stated
+from z1.maths import MathsGrader, equal, formula, read, stated, tidy
 
 pytest.importorskip("math_verify")
 EVAL = root().parent/"shared"/"eval"
@@ -44,6 +44,21 @@ def test_math500_reference_solutions_are_accepted():
     assert [row["answer"] for row, grade in zip(found, graded) if not grade.correct] == []
 
 
+WRITTEN = {  # the same answer, written as models do
+    "a full stop": lambda g: g + ".", "spaces around": lambda g: rf"\,{g}\ ", "hard blanks": lambda g: re.sub(r"(?<!\\) ", "~", g),
+    "spaced thousands": lambda g: f"{int(g):,}".replace(",", r"\,") if re.fullmatch(r"\d{4,}", g) else g, "thin spaces": lambda g: g.replace(r",\!", r"\,"),
+    "a degree sign": lambda g: re.sub(r"\^\{?\\circ\}?", "°", g), "a typed root": lambda g: re.sub(r"\\sqrt\{(\w+)\}", r"√\1", g),
+    "a root in words": lambda g: re.sub(r"\\sqrt\{(\w+)\}", r"sqrt(\1)", g), "no braces": lambda g: re.sub(r"\\sqrt\{(\d)\}", r"\\sqrt\1", g),
+    "sizes": lambda g: g.replace(r"\left", r"\big").replace(r"\right", r"\big"), "dfrac": lambda g: g.replace(r"\frac", r"\dfrac")}
+
+
+def test_math500_gold_in_other_writing():
+    golds = [row["answer"] for row in rows("math500.jsonl.gz")]
+    pairs = [(f"So $\\boxed{{{write(g)}}}$.", g) for write in WRITTEN.values() for g in golds if write(g) != g]
+    assert len(pairs) > 1100
+    assert [pair for pair, grade in zip(pairs, grades(pairs)) if not grade.correct] == []
+
+
 def value(answer):
     "5 and x=5 are the same answer, and so are \\text{A} and A."
     return re.sub(r"^[a-z]=|\\text|[{} ]", "", answer)
@@ -69,6 +84,46 @@ def test_recorded_answers_of_a_real_model():
     labels = [number(pred) is not None and number(pred) == number(gold) for pred, gold in found]
     odd = [(pair, label) for pair, label, grade in zip(found, labels, grades(pairs)) if grade.correct != label]
     assert odd == []
+
+
+# -- the same number, written differently -------------------------------------------------------------------------
+
+@pytest.mark.parametrize("gold, answers", [
+    ("90", ["90^\\circ", "90^{\\circ}", "90°", "90 °", "90^°", r"90\degree", "90^o", "90^{o}", r"90{}^\circ", r"90^{\,\circ}", r"90^{^\circ}", r"\ang{90}", r"90^\circ."]),
+    (r"\sqrt{2}", [r"\sqrt2", r"\sqrt 2", "√2", "√{2}", "√(2)", "sqrt(2)", "sqrt{2}", "sqrt 2", r"\sqrt(2)", r"\sqrt{\,2\,}", r"\sqrt{2}."]),
+    (r"5\sqrt{13}", ["5√13", "5 √ 13", r"5\,\sqrt{13}", r"5~\sqrt{13}", r"5\;\sqrt{13}.", "5 sqrt(13)"]), (r"\sqrt[3]{2}", [r"\sqrt[3]2", r"\sqrt[3] 2", "∛2"]),
+    (r"\frac{\sqrt{3}}{2}", ["√3/2", r"\dfrac{\sqrt3}{2}", r"\frac{√3}{2}", "sqrt(3)/2"]),
+    ("10000", [r"10\,000", "10 000", r"10\ 000", "10~000", r"10\;000", r"10,\!000", r"10,\! 000", "10{,}000", "10\u202f000", "10\u00a0000", "10,000.", r"10\,000\,."]),
+    (r"1,\!234,\!567", [r"1\,234\,567", "1 234 567", "1234567", "1,234,567"]), (r"\$10,\!000", [r"10\,000"]),
+    ("7", ["7.", "7 .", "7~", "7\\ ", r"\,7\,", r"\text{7.}", r"7\text{ cm}.", r"7~\text{cm}", r"7\quad", "x = 7.", "7。"]), ("6-5i", ["6 - 5i.", r"6 - 5\,i"]),
+    ("(1,2)", ["(1,~2)", r"(1,\,2).", r"\big(1, 2\big)", r"\bigl( 1,\;2 \bigr)"]), ("[1,2)", [r"x\in[1,2).", r"x \in \big[1,\,2\big)"]),
+    (r"\text{east}", ["east.", r"\text{east.}", r"\text{east}."]), (r"(-\infty,2]", ["(-∞, 2]", r"(-\infty,\,2]."]),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", [r"\begin{pmatrix}1\\ 2\end{pmatrix}.", r"\begin{pmatrix}\,1\\\,2\end{pmatrix}"])])
+def test_other_writing_is_the_same_answer(gold, answers):
+    assert [answer for answer in answers if not equal(read(gold), read(answer))] == []
+
+
+@pytest.mark.parametrize("gold, answers", [
+    ("90", ["9°", "90^0", "0.90", r"\frac{\pi}{2}"]), ("2", ["√2", "sqrt(2)", "2√2", "2 sqrt(3)"]), (r"\sqrt{2}", ["2", "√3", r"\sqrt[3]2"]), ("5", ["5√3", "5.5."]),
+    ("10", [r"10\,000", "10 000"]), ("0", [r"10\,000"]), ("10000", [r"10\,00", "10.000", r"1\,000"]), ("12", ["1, 2.", "1.2."]), ("7", ["7.5", "75", "70."]),
+    ("1,2,3", ["1, 2, 3, ..."]), ("6-5i", ["6-5.", "6 - 5"]), ("(1,2)", ["(1, 20)", r"[1,\,2]"]), (r"\text{east}", ["west.", "e."])])
+def test_other_answers_are_not(gold, answers):
+    assert [answer for answer in answers if equal(read(gold), read(answer))] == []
+
+
+@given(st.text(r"0123 .,\!~;^{}()°√sqrto", max_size=20))
+def test_what_is_tidy_stays_so(latex):
+    once = tidy(latex)
+    assert once == once.strip() and tidy(tidy(once)) == tidy(once)
+
+
+@given(st.integers(0, 10**12), st.sampled_from([r"\,", "~", " ", r"\ ", r"\;", r",\!", "{,}", ","]), st.sampled_from(["", ".", r"\,", " ."]))
+def test_any_number_may_be_spaced(number, space, end): assert equal(read(str(number)), read(f"{number:,}".replace(",", space) + end))
+
+
+@pytest.mark.parametrize("said, gold", [("2 sqrt(3)", r"2\sqrt{3}"), ("√2.", r"\sqrt{2}"), ("90°.", "90"), (r"$10\,000$ people", "10000"), ("**10 000**", "10000")])
+def test_a_hint_is_answered_in_any_writing(said, gold):
+    with MathsGrader(workers=1) as grader: assert grader.submit(said, half(gold), True, True).result().correct
 
 
 # -- which part is the answer -----------------------------------------------------------------------------------

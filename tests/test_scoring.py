@@ -7,11 +7,11 @@ import pytest
 from running import papermill
 
 from z1.benchmarks import BENCHMARKS, load_benchmark
-from z1.core import Ledger, Problem, root
+from z1.core import Ledger, Problem, hardware, root
 from z1.dataset import train_tokenizer
 from z1.evaluation import Reply, make_policies, read_samples, sweep_as_decoded, to_sample, write_samples
 from z1.grading import Grade, Grader, grade_exact
-from z1.scoring import failing_references, grade_missing, grade_outputs, open_grader
+from z1.scoring import accepted_file, failing_references, grade_missing, grade_outputs, open_grader
 from z1.window import decode
 
 DATA = root()/"tests"/"data"/"benchmarks"
@@ -95,6 +95,42 @@ def test_what_cannot_be_graded_is_told_at_the_end(tmp_path):
         assert set(ledger.done) == {"p0", "p2"}
 
 
+class Machine:
+    "A grader that accepts what is installed on it; it notes what it is asked."
+    def __init__(self, *installed): self.installed, self.asked = installed, []
+    def submit(self, text, problem, cut, after_hint):
+        self.asked.append(problem.id)
+        return Grader(lambda *_: Grade(text, problem.id in self.installed, "correct" if problem.id in self.installed else "wrong")).submit(text, problem)
+
+
+def test_only_accepted_references_are_remembered(tmp_path):
+    problems = [Problem(p, "ours", "?", "1", 0, reference="1") for p in ("a", "b", "c")] + [Problem("d", "ours", "?", "1", 0)]
+    def failing(machine):
+        with Ledger(tmp_path/"references.jsonl", key="key") as ledger: return list(failing_references(problems, "exact", machine, ledger, progress=False))
+    machines = [Machine("a"), Machine("a", "c"), Machine("a", "b", "c"), Machine()]
+    assert [failing(machine) for machine in machines] == [["b", "c"], ["b"], [], []]
+    assert [machine.asked for machine in machines] == [["a", "b", "c"], ["b", "c"], ["b"], []]
+
+
+def test_a_failure_in_an_old_record_is_checked_again(tmp_path):
+    problems, path = [Problem(p, "ours", "?", "1", 0, reference="1") for p in ("a", "b")], tmp_path/"references.jsonl"
+    with Ledger(path, key="key") as ledger:
+        for p in problems: ledger.append({"key": f"reference/{p.id}", **vars(Grade("1", p.id == "a", "wrong"))})
+    for _ in range(2):
+        with Ledger(path, key="key") as ledger: assert failing_references(problems, "exact", Machine("b"), ledger, progress=False) == {}
+
+
+def test_the_record_of_references_is_of_one_machine_and_its_packages(tmp_path, monkeypatch):
+    benchmark, problems = BENCHMARKS["humaneval"], load_benchmark("humaneval", DATA, partial=True)
+    files = [accepted_file(tmp_path, benchmark, problems) for _ in range(2)]
+    for name, told in (("distributions", lambda: []), ("hardware", lambda: {"cores": 99}), ("versions", lambda: {"python": "4.0"})):
+        with monkeypatch.context() as m:
+            m.setattr(f"z1.scoring.{name}", told)
+            files.append(accepted_file(tmp_path, benchmark, problems))
+    monkeypatch.setattr("z1.scoring.hardware", lambda: {**hardware(), "gpu": "one that was not there"})
+    assert files[0] == files[1] == accepted_file(tmp_path, benchmark, problems) and len(set(files)) == 4
+
+
 @pytest.mark.parametrize("name", ["math500", "bigcodebench-hard", "humaneval", "mbpp"])
 def test_our_own_references_are_accepted(name, tmp_path):
     problems, benchmark = load_benchmark(name, DATA, partial=True), BENCHMARKS[name]
@@ -121,6 +157,8 @@ def test_three_rows_from_file_to_report(name, tmp_path):
     report = (folder/"report.md").read_text()
     assert report.count(f"| {name} |") == 2 and "ground truth" in report.lower()
     assert "no_answer, %" in report and "several, %" in report
+    truth = re.findall(r"remembered, in `([^`]+)`", report)
+    assert truth == ([] if name in ("gpqa-diamond", "livecodebench-v5") else [str(next((tmp_path/name).glob("references-*.jsonl")))])
     [manifest] = [json.loads(line) for line in (folder/"manifests.jsonl").read_text().splitlines()]
     assert manifest["run"] == table.run.iloc[0] and manifest["graded"] == "answer" and "protocol" in manifest
 

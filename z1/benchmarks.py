@@ -17,6 +17,7 @@ from textwrap import indent
 
 from .benchmark_files import Hub, check_row, converted, unpacked_json
 from .core import Problem, stream
+from .fences import RULES
 from .programs import ANSWER_LEAD, make_problems, make_word_problem
 
 # %% ../nbs/04_benchmarks.ipynb #2367cc43
@@ -32,14 +33,14 @@ class Protocol:
     window: int = 4096       # largest number of thinking tokens
     max_tokens: int = 5000   # most tokens of the whole output: thinking, hint and answer
     seconds: float = 30.0    # wall time of one test of a program; of all tests where they are unittest classes
-    block: str = "first"     # which fenced block of the graded text is the program: "first" or "last"
+    block: str = "first"     # which part of the graded text is the program: one of `fences.RULES`
     rule: str = "strict"     # whose comparison of outputs decides: "strict", or "lcb" for LiveCodeBench's looser one
 
     def __post_init__(self):
         if not 0 < self.window < self.max_tokens:
             raise ValueError(f"Protocol.window is {self.window} and max_tokens {self.max_tokens}: "
                              "an answer needs room, so let 0 < window < max_tokens")
-        for name, known in (("block", ("first", "last")), ("rule", ("strict", "lcb"))):
+        for name, known in (("block", RULES), ("rule", ("strict", "lcb"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}")
 

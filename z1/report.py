@@ -48,22 +48,25 @@ def excluded_note(
         excluded: dict[str, str],  # problem -> why its reference solution fails
         checked: int,              # how many reference solutions there were
         most: int = 20,            # how many are listed
+        record: str = "",          # file that remembers which were accepted
 ) -> str:
-    "What was left out, and why."
+    "What was left out, and why, and how to have it checked again."
     if not checked: return "The benchmark brings no reference solutions: its ground truth could not be checked."
-    if not excluded: return f"Ground truth: all {checked} reference solutions are accepted on this machine; nothing was left out."
+    again = f" Only accepted ones are remembered, in `{record}`: delete it to have all checked again." if record else ""
+    if not excluded: return f"Ground truth: all {checked} reference solutions are accepted on this machine; nothing was left out.{again}"
     listed = "; ".join(f"`{name}` ({why})" for name, why in list(excluded.items())[:most])
     more = f"; and {len(excluded) - most} more" if len(excluded) > most else ""
     return (f"Ground truth: of {checked} reference solutions, {len(excluded)} are not accepted on this machine, so these problems "
-            f"are left out: {listed}{more}.")
+            f"are left out: {listed}{more}.{again}")
 
 def to_markdown(
         settings: pd.DataFrame,    # of `summary`
         excluded: dict[str, str],  # of `scoring.failing_references`
         checked: int,              # how many reference solutions there were
         manifest: dict,            # of `Manifest.record`
+        record: str = "",          # file that remembers which were accepted
 ) -> str:
     "The report as Markdown text."
     rows = [cells(row) for row in settings.to_dict("records")]
     facts = ", ".join(f"{k} {manifest[k]}" for k in ("run", "commit", "engine", "wall_seconds") if k in manifest)
-    return "\n\n".join([table(HEAD, rows), excluded_note(excluded, checked), f"Run: {facts}."]) + "\n"
+    return "\n\n".join([table(HEAD, rows), excluded_note(excluded, checked, record=record), f"Run: {facts}."]) + "\n"
