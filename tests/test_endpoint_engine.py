@@ -16,7 +16,8 @@ from hypothesis import given, settings, strategies as st
 
 from z1 import endpoint_engine
 from z1.core import Ledger
-from z1.endpoint_engine import EndpointEngine, Unreachable, read, stretch
+from z1.endpoint_engine import EndpointEngine, stretch
+from z1.replicas import Fault, Unreachable, read
 from z1.request import Request, Sampling, from_parameters, settle
 from z1.window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited,
                        decode)
@@ -394,7 +395,7 @@ def test_retry_after_is_honoured():
                                            ("Wed, 21 Oct 2015 07:28:00 GMT", 0)])
 def test_what_a_server_may_write_in_retry_after(text, seconds):
     import httpx2
-    with pytest.raises(endpoint_engine.Fault) as e: read(httpx2.Response(503, text="x", headers={"retry-after": text}))
+    with pytest.raises(Fault) as e: read(httpx2.Response(503, text="x", headers={"retry-after": text}))
     assert e.value.after == seconds
 
 
