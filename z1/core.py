@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
-           'coerce', 'shown', 'read_field', 'jsonable', 'fingerprint', 'stream', 'as_stored', 'Ledger', 'alone',
-           'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
+           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'stream', 'as_stored', 'Ledger',
+           'alone', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import UnionType
@@ -146,6 +146,11 @@ def read_field(
         raise ValueError(f"{where}: field {name!r} is missing; the row has {there}: {remedy}")
     try: return coerce(value, kind)
     except ValueError as e: raise ValueError(f"{where}: field {name!r} is {shown(value)}, but {e}: {remedy}") from None
+
+def checked(record, where: str, **kinds):  # a dataclass's object; name of a field -> its kind
+    "The record with these fields as they should be; raises ValueError naming the one that is missing or odd."
+    return replace(record, **{name: read_field(vars(record), name, kind, where, "mend it, or leave it out")
+                              for name, kind in kinds.items()})
 
 # %% ../nbs/00_core.ipynb #7486e987
 def jsonable(value):

@@ -23,8 +23,8 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
-from .benchmark_files import read_rows
-from .core import Manifest, Problem, versions
+from .benchmark_files import READERS, ending, read_rows
+from .core import Manifest, Problem, read_field, versions, whole_text
 from .dataset import length_statistics
 from .filters import DELIMITERS, Contaminated, Duplicate, Incomplete, NearDuplicate, Repetition, TooLong
 
@@ -32,31 +32,26 @@ from .filters import DELIMITERS, Contaminated, Duplicate, Incomplete, NearDuplic
 COLUMNS = {"id": pa.string(), "question": pa.string(), "response": pa.string(), "token_num_qwen": pa.int64(),
            "difficulty": pa.int64(), "run": pa.string(), "status": pa.string()}
 RELEASE = "efficientscaling/Z1-Code-Reasoning-107K"
+_REMEDY = "mend the row, or give the columns the names of the release"
 
 def to_row(where: str, row: dict) -> dict:  # where: how messages call the row
     "A row with our columns and no others; raises ValueError naming the row and the field that is missing or odd."
-    def field(name, kinds, default=None):
-        value = row.get(name)
-        if value is None and default is not None: return default[0]
-        if type(value) not in kinds:
-            wanted, there = " or ".join(k.__name__ for k in kinds), ", ".join(map(str, row))
-            raise ValueError(f"{where}: field {name!r} is {value!r:.40}, but must be {wanted}; there are {there}. "
-                             "Mend the row, or give the columns the names of the release")
-        return value
-    return {"id": str(field("id", (str, int))), **{name: field(name, (str,)) for name in ("question", "response")},
-            **{name: field(name, (int,), [None]) for name in ("token_num_qwen", "difficulty")},
-            **{name: field(name, (str,), [""]) for name in ("run", "status")}}
+    row = row | {name: whole_text(row[name]) for name in ("question", "response", "status") if isinstance(row.get(name), str)}
+    def field(name, kind, *default): return read_field(row, name, kind, where, _REMEDY, *default)
+    return {"id": str(field("id", str | int)), **{name: field(name, str) for name in ("question", "response")},
+            **{name: field(name, int, None) for name in ("token_num_qwen", "difficulty")},
+            **{name: field(name, str, "") for name in ("run", "status")}}
 
 # %% ../nbs/09b_curation.ipynb #1b60a842
 def read_set(
-    source: str | Path,      # a .jsonl, .jsonl.gz or .parquet file, a folder of ours, or a name on the hub
+    source: str | Path,      # a file that `read_rows` reads, a folder of ours, or a name on the hub
     split: str = "train",    # on the hub
 ) -> Iterator[dict]:
     "Yield the rows of a data set; raises ValueError naming the source, or its file, row and field."
     path = Path(source)
     if path.is_dir(): path = check_set(path)/"train.parquet"
     if path.is_file(): found = read_rows(path)
-    elif path.suffix in (".jsonl", ".parquet", ".gz") or len(path.parts) != 2:
+    elif ending(path) in READERS or len(path.parts) != 2:
         raise ValueError(f"{source}: there is no such file, and a name on the hub looks like {RELEASE}")
     else:
         from datasets import load_dataset
@@ -192,12 +187,13 @@ def sift_to(part: Path, rows: Iterable[dict], sieve: Sieve, batch: int) -> list[
             kept, dropped = sieve(some)
             lengths += [row["token_num_qwen"] for row in kept]
             if kept: train.write_table(pa.Table.from_pylist(kept, schema))
+            dropped = [row | {"detail": whole_text(row["detail"])} for row in dropped]  # it may quote a program
             if dropped: side.write_table(pa.Table.from_pylist(dropped, reasons))
     return lengths
 
 # %% ../nbs/09b_curation.ipynb #b8e3d898
 def curate_set(
-    rows: Iterable[dict],                # of `read_set`, or made with `to_row`
+    rows: Iterable[dict],                # of `read_set`, or from memory; a judge sees further fields too
     folder: str | Path,                  # of the new set
     source: str,                         # where the rows come from, for card and manifest
     tokenizer=None,                      # a fast tokenizer; None: the column `token_num_qwen` is trusted
@@ -217,14 +213,15 @@ def curate_set(
     sieve, part = Sieve(standard_filters(settings, tokenizer, problems, judges)), folder/".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    try: lengths = sift_to(part, tqdm(rows, desc="curation", unit="row", disable=not progress), sieve, batch)
+    rows = tqdm(rows, desc="curation", unit="row", disable=not progress)
+    try: lengths = sift_to(part, (row | to_row(f"{source}, row {i}", row) for i, row in enumerate(rows, 1)), sieve, batch)
     except OSError as e:
         raise OSError(f"{folder}: curation stopped ({e}); if the disk is full make room, and run it again. "
                       "A set that was there before is untouched") from e
     if not lengths: raise ValueError(f"{source}: no row left; dropped: {dict(+sieve.dropped)}. Look at {part/FILES[1]}")
     found, dropped = set_statistics(lengths, settings.tokens), dict(sieve.dropped)
     card, seconds = data_card(manifest.config | {"run": manifest.run}, found, dropped, settings), dict(sieve.seconds)
-    (part/FILES[2]).write_text(card, encoding="utf-8")
+    (part/FILES[2]).write_text(whole_text(card), encoding="utf-8")
     made = publish(part, folder, manifest, statistics=found, dropped=dropped, seconds=seconds)
     if push_to_hub: upload(folder, push_to_hub)
     return made

@@ -38,9 +38,11 @@ def to_problem(
         suite: str,        # what the problem belongs to
 ) -> Problem:
     "The problem that a row holds; raises ValueError naming the row and the field that is missing or odd."
-    def field(name, kind): return read_field(row, name, kind, where, _REMEDY) if name else ""
-    text, answer, reference = (field(name, str) for name in (columns.text, columns.answer, columns.reference))
-    return Problem(str(field(columns.id, str | int)) or text_id(text), suite, text, answer, 0, reference=reference)
+    def field(name, kind=str): return read_field(row, name, kind, where, _REMEDY)
+    text = field(columns.text)
+    key = str(field(columns.id, str | int)) if columns.id else text_id(text)
+    answer, reference = (field(c) if c else "" for c in (columns.answer, columns.reference))
+    return Problem(key, suite, text, answer, 0, reference=reference)
 
 # %% ../nbs/08a_problem_files.ipynb #92cc8352
 def without_repeats(
