@@ -21,9 +21,9 @@ def whole_text(text: str) -> str:
     "The text with U+FFFD in place of every half of a character; two halves side by side are put together."
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
-def _make_whole(record, *names):
-    for name in names:
-        if isinstance(text := getattr(record, name), str): object.__setattr__(record, name, whole_text(text))
+def _make_whole(record):
+    for f in fields(record):
+        if isinstance(text := getattr(record, f.name), str): object.__setattr__(record, f.name, whole_text(text))
 
 # %% ../nbs/00_core.ipynb #7e2e2a45
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Trajectory:
     difficulty: int  # the problem's difficulty
     style: str       # whose habit it follows: "z1" or "r1"
 
-    def __post_init__(self): _make_whole(self, "response")
+    def __post_init__(self): _make_whole(self)
 
 # %% ../nbs/00_core.ipynb #8060951b
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Sample:
         if parts != self.total_tokens:
             raise ValueError(f"sample {self.problem_id!r}: thinking + hint + answer = {parts}, "
                              f"but total_tokens = {self.total_tokens}; every token belongs to one part")
-        _make_whole(self, "answer", "detail")
+        _make_whole(self)
 
 # %% ../nbs/00_core.ipynb #a278161f
 def root() -> Path:

@@ -131,7 +131,7 @@ class Book(Ledger):
         if self.answered(problem): raise ValueError(f"{self.path}: problem {problem.id!r} is answered already")
         now, number = time.monotonic(), 1 + int(self.last.get(problem.id, {"try": "#0"})["try"].rpartition("#")[2])
         row = {"try": f"{problem.id}#{number}", "id": problem.id, "status": whole_text(status), "tokens": tokens,
-               "seconds": round(now - self.clock, 4), "asked": fingerprint(problem.prompt), "response": whole_text(response)}
+               "seconds": round(now - self.clock, 4), "asked": fingerprint(problem.prompt), "response": response}
         self.append(row)
         self.last[problem.id] = row | {"response": ""}
         self.clock, self.written = now, self.written + (not failed(row))
@@ -152,14 +152,14 @@ def _read(ids, request, tokenizer) -> tuple[str, str, int]:
     "Status, text and length of an output."
     ended = len(ids) > 0 and ids[-1] in request.policy.eos_ids
     text = tokenizer.decode(ids[:-1] if ended else ids, clean_up_tokenization_spaces=False)
-    return "ended" if ended else "length", text, len(ids)
+    return "ended" if ended else "length", whole_text(text), len(ids)
 
 def _ask_all(book, asked, teacher, lesson, bar) -> tuple[Exception | None, dict[str, str]]:
     "One round: write down what comes back of {problem: request}; the error that ended it, and why single answers are none."
     problems, faults, odd, start, tokens = list(asked), [], {}, time.monotonic(), 0
     for i, ids in _outputs(teacher, list(asked.values()), lesson.sampling, faults):
         try: found = _read(ids, asked[problems[i]], teacher.tokenizer)
-        except (TypeError, ValueError, OverflowError) as e:
+        except (AttributeError, TypeError, ValueError, OverflowError) as e:
             odd[problems[i].id] = f"its answer {shown(ids)} cannot be read: {type(e).__name__}: {e}"
             continue
         book.write(problems[i], *found)
