@@ -29,7 +29,7 @@ def written(folder, name, text, encoding="utf-8", pack=bytes):
 
 def as_csv(rows, delimiter=",", end="\r\n"):
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator=end)
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
@@ -251,10 +251,19 @@ def test_a_table_of_pandas_with_gaps_is_read(tmp_path):
     table["difficulty"] = table["difficulty"].astype("float64")
     table.to_parquet(tmp_path/"t.parquet")
     table.to_json(tmp_path/"t.json", orient="records")
-    for rows in (table.to_dict("records"), read_set(tmp_path/"t.parquet"), read_set(tmp_path/"t.json")):
+    table.to_csv(tmp_path/"t.csv", index=False, encoding="utf-8-sig", sep=";")
+    for rows in (table.to_dict("records"), *(read_set(tmp_path/f"t.{ending}") for ending in ("parquet", "json", "csv"))):
         curate_set(rows, tmp_path/"set", "here", progress=False)
         kept = pd.read_parquet(tmp_path/"set"/"train.parquet")
         assert kept.difficulty.fillna(-1).tolist() == [1, -1, 1, 1] and kept.status.tolist() == ["ended", "", "ended", "ended"]
+
+
+@pytest.mark.parametrize("number", ["3.5", "abc", "true", str(2**70), "1e400", '"3"'])
+def test_a_number_in_a_csv_that_is_none_is_named(number, tmp_path):
+    path = written(tmp_path, "t.csv", as_csv([ROW | {"difficulty": d} for d in ("3", "3.0", "", "NaN", number)]))
+    rows = read_set(path)
+    assert [next(rows)["difficulty"] for _ in range(4)] == [3, 3, None, None]
+    with pytest.raises(ValueError, match="t.csv, row 5: field 'difficulty' is .*, but must "): next(rows)
 
 
 def test_what_a_judge_quotes_may_hold_half_a_character(tmp_path):
