@@ -446,7 +446,7 @@ def test_a_csv_row_with_too_many_fields(data):
 
 
 def test_a_format_nobody_reads(tmp_path):
-    with pytest.raises(ValueError, match="x.arrow: rows are read from .jsonl, .csv, .parquet files; convert it"):
+    with pytest.raises(ValueError, match="x.arrow: rows are read from .jsonl, .json, .csv, .tsv, .parquet files; convert it"):
         list(read_rows(tmp_path/"x.arrow"))
 
 

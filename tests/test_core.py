@@ -1,5 +1,6 @@
 "The ledger under every cut and under kill -9, files written in one step, and ids that say what was run."
 import json
+import math
 import os
 import random
 import signal
@@ -10,10 +11,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
-from z1.core import Ledger, Manifest, Sample, atomic, commit, fingerprint, root, stream, versions
+from z1.core import (Ledger, Manifest, Problem, Sample, Trajectory, atomic, checked, commit, fingerprint, root, stream, versions,
+                     whole_text)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,6 +99,127 @@ def test_rows_reach_the_disk_every_so_often(tmp_path):
         for i in range(8):
             ledger.append({"id": i})
             assert (tmp_path/"l").read_bytes().count(b"\n") == (i + 1) // 3 * 3
+
+
+# -- whatever a row holds ---------------------------------------------------------------------------------------
+
+halves = st.text(st.characters(categories=["Cs", "Lu", "Zl", "Cc"]) | st.sampled_from("\ud83d\ude00\U0001f600\n\r"), max_size=6)
+values = st.recursive(st.none() | st.booleans() | st.integers() | st.integers(2**62, 2**80) | st.floats() | halves,
+                      lambda s: st.lists(s, max_size=3) | st.dictionaries(halves, s, max_size=3), max_leaves=8)
+numpys = st.sampled_from([np.int64(3), np.float32(.5), np.bool_(True), np.arange(3), np.str_("x"), np.float64("nan"), pd.NA, pd.NaT])
+oddities = st.sampled_from([{1, 2}, b"x", object(), 1j, Path("x"), {(1, 2): 3}, 10**5000, print, {1: 0, "1": 0}, pd.Timestamp(0)])
+
+
+def joined(value):
+    "The value with halves side by side put together, as JSON's escapes do it; None where two keys become one."
+    if isinstance(value, str): return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if isinstance(value, list): return [joined(v) for v in value]
+    if isinstance(value, dict): return {joined(k): joined(v) for k, v in value.items()}
+    return value
+
+
+def keys(value):
+    "How many keys there are in a value, however deep."
+    if isinstance(value, dict): return len(value) + sum(map(keys, value.values()))
+    return sum(map(keys, value)) if isinstance(value, list) else 0
+
+
+def same(a, b): return json.dumps(a) == json.dumps(b)                              # NaN is not itself
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(halves | st.integers(), st.dictionaries(halves, values, max_size=3)), max_size=6))
+def test_what_was_appended_comes_back_or_was_refused(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        path, kept = Path(folder)/"l", []
+        with Ledger(path, key="the id", run="r") as ledger:
+            for key, fields in rows:
+                row = {"the id": key, **fields}
+                try: ledger.append(row)
+                except ValueError as e:
+                    plain = joined(key) == key and joined(list(row)) == list(row) and keys(joined(row)) == keys(row) and "run" not in row
+                    assert str(path) in str(e) and (key in ledger.done or not plain)
+                else: kept.append(joined(row))
+                ledger.sync()
+                assert same(list(ledger.rows()), kept)
+        with Ledger(path, key="the id", run="r") as again:
+            assert same(list(again.rows()), kept) and again.done == {row["the id"] for row in kept}
+        assert path.read_bytes().decode().count("\n") == len(kept), "text that any editor opens"
+
+
+@given(st.lists(values | numpys | oddities | st.lists(numpys | oddities, max_size=2), max_size=5))
+def test_a_row_that_cannot_be_kept_costs_no_other(some):
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder)/"l") as ledger:
+        for i, value in enumerate(some):
+            before = len(ledger)
+            try: ledger.append({"id": i, "fine": 1, "odd": value})
+            except ValueError as e:
+                assert f"l: row {i}: field 'odd' is " in str(e) and "make it text" in str(e) and i not in ledger
+                ledger.append({"id": i})
+            assert len(ledger) == before + 1
+        ledger.sync()
+        assert [row["id"] for row in ledger.rows()] == list(range(len(some)))
+
+
+def test_numpys_numbers_come_back_as_pythons(tmp_path):
+    with Ledger(tmp_path/"l") as ledger:
+        ledger.append({"id": np.int64(3), "a": np.float64(.5), "b": np.arange(3), "c": np.bool_(True), "d": pd.NA, "e": [np.float32(2)]})
+        ledger.sync()
+        assert list(ledger.rows()) == [{"id": 3, "a": .5, "b": [0, 1, 2], "c": True, "d": None, "e": [2.0]}] and 3 in ledger
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth): value = [value]
+    return value
+
+
+@pytest.mark.parametrize("row, message", [
+    ({"id": None}, "row None: its 'id' must be text or a whole number"), ({"id": 1.5}, "its 'id' must be"), ({"id": True}, "its 'id' must be"),
+    ({"id": ["a"]}, "its 'id' must be"), ({"id": math.nan}, "its 'id' must be"), ({"other": 1}, "row None: its 'id' must be"),
+    ({"id": "\ud83d\ude00"}, "its 'id' must be"), ({"id": "a", 1: 2}, "its fields must be texts"), ({"id": "a", "run": "x"}, "none may be called 'run'"),
+    ({"id": "a", "deep": nested(100_000)}, "row 'a': field 'deep' is a list too large to show")])
+def test_a_row_without_a_key_or_with_odd_fields_is_refused(tmp_path, row, message):
+    with Ledger(tmp_path/"l") as ledger:
+        with pytest.raises(ValueError, match=message): ledger.append(row)
+        ledger.append({"id": "a"})
+    assert len(Ledger(tmp_path/"l")) == 1
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b'{"id": "\xe9", "run": "r"}', b'{"id": [1], "run": "r"}', b'{"id": null, "run": "r"}', b"[" * 100_000])
+def test_a_line_of_other_bytes_is_named(tmp_path, line):
+    write(tmp_path/"l", [{"id": 0}])
+    (tmp_path/"l").write_bytes((tmp_path/"l").read_bytes() + line + b"\n")
+    with pytest.raises(ValueError, match="line 2: .*delete the file to start again"): Ledger(tmp_path/"l", run="r")
+
+
+@given(st.text(st.characters()))
+def test_whole_text_can_be_written_and_changes_nothing_else(text):
+    whole = whole_text(text)
+    assert whole.encode() and whole_text(whole) == whole if text else whole == ""
+    assert [c for c in whole if c != "\ufffd"] == [c for c in joined(text) if not "\ud800" <= c <= "\udfff" and c != "\ufffd"]
+    if not any("\ud800" <= c <= "\udfff" for c in text): assert whole == text
+
+
+def test_records_of_what_a_model_wrote_are_whole():
+    assert Trajectory("p", "?", "4 \ud83d", 0, "z1").response == "4 \ufffd"
+    sample = Sample("m", "p", 1, "b", "i", 0, 0, 0, False, 1, 0, 0, 1, "4 \ud83d", False, "wrong", "r", "it said \ude00")
+    assert (sample.answer, sample.detail) == ("4 \ufffd", "it said \ufffd") and replace(sample, answer=None).answer is None
+
+
+def test_a_record_made_by_hand_is_checked():
+    assert checked(Problem("p", "b", "?", "", np.float64(3)), "problem 1", difficulty=int) == Problem("p", "b", "?", "", 3)
+    with pytest.raises(ValueError, match="^problem 1: field 'prompt' is .* half a character, as it does at 0: mend it, or leave it out"):
+        checked(Problem("p", "b", "\ud83d", "", 3), "problem 1", prompt=str)
+
+
+def test_manifests_and_seeds_take_numpys_numbers_and_odd_paths(tmp_path):
+    manifest = Manifest(seed=np.int64(3), source="r\udce9sum\udce9.jsonl")
+    assert manifest.run == Manifest(seed=3, source="r\udce9sum\udce9.jsonl").run
+    manifest.write(tmp_path/"m.json", rows=np.int32(2), share=np.float32(.5))
+    row = json.loads((tmp_path/"m.json").read_text(encoding="utf-8"))
+    assert (row["seed"], row["rows"], row["share"], row["source"]) == (3, 2, .5, "r\udce9sum\udce9.jsonl")
+    assert stream(np.int64(3), "a").random() == stream(3, "a").random()
 
 
 WRITER = """

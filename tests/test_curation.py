@@ -147,7 +147,7 @@ def test_the_release_is_read_from_any_file(tmp_path):
 
 
 @pytest.mark.parametrize("field, bad", [("id", None), ("id", 1.5), ("question", None), ("response", ["4"]),
-                                        ("token_num_qwen", "1"), ("token_num_qwen", 1.0), ("status", 3),
+                                        ("token_num_qwen", "1"), ("token_num_qwen", 1.5), ("token_num_qwen", 2**63), ("id", "\ud83d"), ("status", 3),
                                         ("difficulty", True)])
 def test_a_bad_field_is_named(field, bad, tmp_path):
     (tmp_path/"r.jsonl").write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {field: bad}) + "\n")

@@ -16,7 +16,8 @@ from hypothesis import given, settings, strategies as st
 
 from z1 import endpoint_engine
 from z1.core import Ledger
-from z1.endpoint_engine import EndpointEngine, Unreachable, read, stretch
+from z1.endpoint_engine import EndpointEngine, stretch
+from z1.replicas import HOPELESS, Fault, Lost, Refused, Unreachable, account, read
 from z1.request import Request, Sampling, from_parameters, settle
 from z1.window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited,
                        decode)
@@ -394,7 +395,7 @@ def test_retry_after_is_honoured():
                                            ("Wed, 21 Oct 2015 07:28:00 GMT", 0)])
 def test_what_a_server_may_write_in_retry_after(text, seconds):
     import httpx2
-    with pytest.raises(endpoint_engine.Fault) as e: read(httpx2.Response(503, text="x", headers={"retry-after": text}))
+    with pytest.raises(Fault) as e: read(httpx2.Response(503, text="x", headers={"retry-after": text}))
     assert e.value.after == seconds
 
 
@@ -456,6 +457,126 @@ def test_a_refusal_names_the_request_and_is_not_repeated():
         with pytest.raises(ValueError, match="the long one.*the context is 400"): engine.generate(requests)
         server.fault = lambda call, body: 401
         with pytest.raises(ValueError, match="row 0: 401"): run(engine, plain(1))
+
+
+# -- odd answers ----------------------------------------------------------------------------------------------------
+
+class Odd(Single):
+    "A tokenizer that stumbles over what it does not know."
+    def encode(self, text, **kwargs):
+        if "?" in text: raise TypeError("what is that?")
+        text.encode()                                               # as a real one: no halves of characters
+        return [ord(c) - 65 if c != "\ufffd" else 11 for c in text] if text != endpoint_engine.HINT else super().encode(text)
+
+
+def answers(odd, kind, prompt):
+    "A server that gives `odd` in place of its choice whenever it is asked about one prompt."
+    def complete(self, body):
+        choice = Server.complete(self, body)
+        asked = Single().encode(body["prompt"]) if isinstance(body["prompt"], str) else body["prompt"]
+        return choice | odd if tuple(asked[:len(prompt)]) == prompt else choice
+    return type("Asked", (Server,), {"complete": complete})
+
+
+@contextmanager
+def serve_odd(odd, kind, prompt):
+    server = answers(odd, kind, prompt)(kind)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try: yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def harvest(engine, requests):
+    "What came back, and the error at the end if there was one."
+    done = {}
+    try:
+        for i, ids in engine.generate(requests, progress=False): done[i] = ids
+    except Exception as e: return done, e
+    return done, None
+
+
+@pytest.mark.parametrize("kind, odd, error", [
+    ("text", {"text": "C\ud83dD"}, None), ("text", {"text": "\udc80", "finish_reason": "length"}, None),
+    ("text", {"text": "C?"}, Refused), ("text", {"text": 7}, ConnectionError), ("text", {"text": None}, ConnectionError), ("text", {"text": ["C"]}, ConnectionError),
+    ("text", {"finish_reason": float("nan")}, ConnectionError), ("text", {"finish_reason": ["stop"]}, ConnectionError),
+    ("ids", {"token_ids": [3.0, 0.0]}, None), ("ids", {"token_ids": [3.5, 0]}, ConnectionError), ("ids", {"token_ids": [-1, 0]}, ConnectionError),
+    ("ids", {"token_ids": [2**70, 0]}, ConnectionError), ("ids", {"token_ids": [2**40, 0]}, ConnectionError), ("ids", {"token_ids": [None, 0]}, ConnectionError),
+    ("ids", {"token_ids": [True, 0]}, ConnectionError), ("ids", {"token_ids": ["3", 0]}, ConnectionError), ("ids", {"token_ids": {"0": 1}}, ConnectionError),
+    ("ids", {"token_ids": [float("nan"), 0]}, ConnectionError), ("ids", {"token_ids": [float("inf")]}, ConnectionError),
+    ("window", {"token_ids": [3.5, 0]}, ConnectionError), ("window", {"token_ids": [10] * 14}, Refused),
+    ("text", {"text": "C", "more": "\ud83d"}, None)], ids=repr)
+def test_an_odd_answer_costs_its_request_at_most(kind, odd, error):
+    requests = plain(12)
+    with serve_odd(odd, kind, requests[3].prompt_ids) as server:
+        done, found = harvest(connect(server, tokenizer=Odd(), retries=1), requests)
+    assert {i: ids for i, ids in done.items() if i != 3} == {i: reference(r, kind) for i, r in enumerate(requests) if i != 3}
+    if error is None: assert found is None and 3 in done
+    else: assert isinstance(found, error) and "row 3" in str(found) and "row 4" not in str(found)
+
+
+@pytest.mark.parametrize("data", [b'{"choices": ' + b"[" * 100_000, b'{"choices": [{"text": "\xff"}]}', b'{"n": ' + b"9" * 5000 + b"}", b"\xff\xfe{", b""])
+def test_bytes_that_are_no_json_are_a_fault(data):
+    import httpx2
+    with pytest.raises(Fault, match="not JSON"): read(httpx2.Response(200, content=data))
+    with pytest.raises(Fault, match="503: "): read(httpx2.Response(503, content=data))
+    with pytest.raises(ValueError, match="^400: "): read(httpx2.Response(400, content=data))
+
+
+def test_a_message_with_half_a_character_can_be_written_down():
+    import httpx2
+    with pytest.raises(ValueError) as e: read(httpx2.Response(400, content=b'{"error": {"message": "odd \\ud83d"}}'))
+    assert str(e.value) == "400: odd \ufffd"
+
+
+def test_every_refusal_is_named_and_nobody_waits_for_it():
+    requests, bad = plain(40), {0, 1, 2, 3, 30}
+    prompts = {requests[i].prompt_ids for i in bad}
+    with serve(fault=lambda call, body: 422 if tuple(body["prompt"][:4]) in prompts else None) as server:
+        for concurrency in (1, 8):
+            done, error = harvest(connect(server, concurrency=concurrency), requests)
+            assert set(done) == set(range(40)) - bad and isinstance(error, Refused)
+            assert error.reasons == {f"row {i}": "422: as it pleases: 422" for i in bad}
+            assert str(error).splitlines()[::3] == ["row 0: 422: as it pleases: 422", "and 2 more"]
+
+
+def test_what_was_refused_weighs_more_than_what_was_lost():
+    requests = plain(12)
+    faults = {requests[2].prompt_ids: 400, requests[5].prompt_ids: 500}
+    with serve(fault=lambda call, body: faults.get(tuple(body["prompt"][:4]))) as server:
+        done, error = harvest(connect(server, retries=1), requests)
+    assert len(done) == 10 and error.reasons == {"row 2": "400: as it pleases: 400"}
+
+
+def test_a_server_that_refuses_everybody_is_not_asked_for_ever():
+    with serve(fault=lambda call, body: 401) as server:
+        done, error = harvest(connect(server, concurrency=4), plain(300))
+        assert not done and type(error) is ValueError and str(error).startswith("none of 300 requests was answered; the first refusal: 401")
+        assert HOPELESS <= len(server.calls) < HOPELESS + 8
+
+
+@given(st.integers(1, 100), st.dictionaries(st.integers(0, 99), st.sampled_from([Lost("gone"), ValueError("no"), TypeError("odd")]), min_size=1))
+def test_the_account_names_whatever_failed(n, failed):
+    failed = {i: e for i, e in failed.items() if i < n} or {0: Lost("gone")}
+    error = account([f"row {i}" for i in range(n)], failed, 2)
+    refused = {f"row {i}" for i, e in failed.items() if not isinstance(e, Lost)}
+    if isinstance(error, Refused): assert set(error.reasons) == refused
+    elif isinstance(error, ConnectionError): assert not refused and all(f"row {i}" in str(error) for i in failed)
+    else: assert len(failed) == n >= HOPELESS and refused
+
+
+@pytest.mark.parametrize("card, message", [({"id": "toy", "max_model_len": 400.0}, None), ({"id": "toy", "max_model_len": "400"}, "field 'max_model_len' is '400', but must be int: pass context="),
+                                           ({"id": "toy", "max_model_len": 2**70}, "pass context="), ({"id": 7, "max_model_len": 400}, "field 'id' is 7.*pass model="),
+                                           ({"id": "toy", "max_model_len": None}, "does not say its context")])
+def test_what_a_server_says_of_itself_is_looked_at(card, message, monkeypatch):
+    monkeypatch.setattr(Handler, "do_GET", lambda self: self.reply(200, json.dumps({"data": [card]}).encode()))
+    with serve() as server:
+        if message is None: assert EndpointEngine(server.url, Single(), mode="ids").context == 400
+        else:
+            with pytest.raises(ValueError, match=message): EndpointEngine(server.url, Single(), mode="ids")
 
 
 def test_a_server_without_the_processor_is_found_out():

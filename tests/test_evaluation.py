@@ -224,6 +224,33 @@ def test_samples_are_read_back_as_they_were_written(samples, tmp_path):
     assert (tmp_path/"samples.parquet").read_bytes() == first and sorted(p.name for p in tmp_path.iterdir()) == ["manifests.jsonl", "samples.parquet"]
 
 
+@pytest.mark.parametrize("field", ["answer", "detail", "problem_id", "model"])
+def test_half_a_character_costs_no_results(samples, tmp_path, field):
+    odd = replace(samples[0], **{field: "x \ud83d"})
+    write_samples([odd, *samples[1:]], [{"note": "\ud83d"}], tmp_path)
+    assert read_samples(tmp_path)[field].iloc[0] == "x \ufffd" and json.loads((tmp_path/"manifests.jsonl").read_text())["note"] == "\ud83d"
+    table = pd.DataFrame([asdict(s) for s in samples]).astype({field: object})
+    table.loc[1, field] = "x \ud83d"                                                    # a table that somebody else made
+    write_samples(table, [], tmp_path)
+    assert read_samples(tmp_path)[field].iloc[1] == "x \ufffd" and table.loc[1, field] == "x \ud83d"
+
+
+def test_samples_without_oddities_are_written_as_they_are(samples, tmp_path):
+    table = pd.DataFrame([asdict(s) for s in samples])
+    table[COLUMNS].to_parquet(tmp_path/"plain.parquet", index=False)
+    for some in (samples, table):
+        write_samples(some, [], tmp_path)
+        assert (tmp_path/"samples.parquet").read_bytes() == (tmp_path/"plain.parquet").read_bytes()
+
+
+def test_a_number_that_is_none_is_named_with_its_problem(samples, tmp_path):
+    for bad in (2**70, 3.5, "hard", None):
+        with pytest.raises(ValueError, match=f"sample of problem '{samples[1].problem_id}': field 'difficulty' is "):
+            write_samples([samples[0], replace(samples[1], difficulty=bad)], [], tmp_path)
+    write_samples([samples[0], replace(samples[1], difficulty=3.0)], [], tmp_path)
+    assert read_samples(tmp_path).difficulty.tolist() == [samples[0].difficulty, 3]
+
+
 def test_results_that_are_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"samples\.parquet: no results yet; run `make figures`"): read_samples(tmp_path)
 

@@ -1,7 +1,9 @@
 "Generation by an engine: killed, lost, full, torn, changed, split and merged, and always the same rows."
 import json, multiprocessing, os, random, resource, signal, subprocess, time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from z1.generation import (Book, Lesson, Tracer, ask, load_teacher, manifest_of,
                            write_trajectories)
 from z1.problem_files import Columns, load_problems
 from z1.programs import STYLES, make_problems
+from z1.replicas import Refused
 
 MODEL = root()/"data"/"models"/"nano"/"z1-s0"
 LESSON = Lesson(max_tokens=600)
@@ -325,6 +328,70 @@ def test_a_refused_or_too_long_prompt_fails_alone(tracer, tmp_path):
     assert (record["ended"], record["failed"], teacher.calls) == (5, 2, 2)
     why = {r["id"]: r["status"] for r in lines(tmp_path/"ledger.jsonl")}
     assert why["love"].startswith("failed: ValueError: love: asks about no program") and "the context is 2000" in why["long"]
+
+
+class Babbling(Tracer):
+    "A tracer that answers some problems with what no tokenizer can read."
+    def __init__(self, tokenizer, odd): super().__init__(tokenizer); self.odd, self.asked = odd, []
+    def generate(self, requests, sampling=Sampling(), progress=True):
+        self.asked.append([r.name for r in requests])
+        for i, ids in super().generate(requests): yield i, self.odd.get(requests[i].name, ids)
+
+
+@pytest.mark.parametrize("ids", [(-1,), (2**40,), (None,), ("a",), (3.5,), None, 7, ([1],)], ids=repr)
+def test_an_answer_that_cannot_be_read_is_a_failed_try_of_its_problem(tracer, whole, tmp_path, ids):
+    path, teacher = tmp_path/"ledger.jsonl", Babbling(tracer.tokenizer, {"dev-0-3": ids})
+    record = run(teacher, path)
+    assert (record["ended"], record["failed"]) == (29, 1) and teacher.asked[1:] == [["dev-0-3"]] * 2
+    [row] = [row for row in lines(path) if row["status"].startswith("failed")]
+    assert row["id"] == "dev-0-3" and row["status"].startswith("failed: its answer ") and "cannot be read: " in row["status"]
+    assert run(tracer, path)["failed"] == 0 and trajectories(path, tracer.tokenizer) == whole
+
+
+class Choosy(Tracer):
+    "A tracer that refuses some problems, all of them at the end, as an endpoint does."
+    def generate(self, requests, sampling=Sampling(), progress=True):
+        bad = [r.name for r in requests if r.name[-1] in "37"]
+        for i, ids in super().generate(requests):
+            if requests[i].name not in bad: yield i, ids
+        if bad: raise Refused({name: f"400: not {name}, \ud83d" for name in bad})
+
+
+def test_whatever_is_refused_is_noted_with_its_own_reason(tracer, tmp_path):
+    path = tmp_path/"ledger.jsonl"
+    record = run(Choosy(tracer.tokenizer), path)
+    noted = {row["id"]: row["status"] for row in lines(path) if row["status"].startswith("failed")}
+    assert record["failed"] == len(noted) == 6 and record["ended"] == 24
+    assert all(why == f"failed: 400: not {name}, \ufffd" for name, why in noted.items())
+    trajectories(path, tracer.tokenizer)                                          # halves would not fit into Parquet
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"id": "\ud83d"}, "problem 2 .'.ud83d'.: field 'id' is .*half a character"), ({"id": 7}, "problem 2 .7.: field 'id' is 7, but must be str"),
+    ({"prompt": "Sort \ud83d."}, "problem 2 .'dev-0-1'.: field 'prompt' is .*half a character, as it does at 5"), ({"prompt": None}, "field 'prompt' is missing"),
+    ({"difficulty": 3.5}, "field 'difficulty' is 3.5, but must be int"), ({"difficulty": 2**70}, "must fit into 64 bits"),
+    ({"difficulty": float("nan")}, "field 'difficulty' is missing"), ({"difficulty": True}, "must be int")], ids=repr)
+def test_an_odd_problem_is_named_before_anybody_is_asked(tracer, tmp_path, change, message):
+    problems = [PROBLEMS[0], replace(PROBLEMS[1], **change), PROBLEMS[2]]
+    with pytest.raises(ValueError, match=message): run(tracer, tmp_path/"ledger.jsonl", problems)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_are_numbers(tracer, tmp_path):
+    problems = [replace(p, difficulty=np.float64(p.difficulty)) for p in PROBLEMS[:3]]
+    run(tracer, tmp_path/"ledger.jsonl", problems)
+    write_trajectories(problems, tmp_path/"ledger.jsonl", tmp_path/"t.parquet", tracer.tokenizer)
+    assert parquet.read_table(tmp_path/"t.parquet")["difficulty"].to_pylist() == [p.difficulty for p in PROBLEMS[:3]]
+
+
+def test_half_a_character_that_somebody_wrote_into_a_ledger_is_made_whole(tracer, tmp_path):
+    path = tmp_path/"ledger.jsonl"
+    run(tracer, path)
+    path.write_text(path.read_text().replace('"response": "', '"response": "\\ud83d', 1))
+    merge_ledgers([path], tmp_path/"merged.jsonl", PROBLEMS)
+    for name in ("ledger", "merged"):
+        write_trajectories(PROBLEMS, tmp_path/f"{name}.jsonl", tmp_path/f"{name}.parquet", tracer.tokenizer)
+        assert sum(text.startswith("\ufffd") for text in parquet.read_table(tmp_path/f"{name}.parquet")["response"].to_pylist()) == 1
 
 
 def test_an_error_that_blames_nobody_is_raised(tracer, tmp_path):

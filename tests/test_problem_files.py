@@ -52,10 +52,10 @@ def test_programs(): assert load_problems("programs", limit=4, split="dev", seed
 @pytest.mark.parametrize("row, columns, message", [
     ({"output": "x"}, Columns(), "row 2: field 'instruction' is missing; the row has output"),
     ({"instruction": None}, Columns(), "row 2: field 'instruction' is missing"),
-    ({"instruction": 7}, Columns(), "row 2: field 'instruction' is 7, which is no text"),
-    ({"instruction": ["a"]}, Columns(), "row 2: field 'instruction' is .'a'., which is no text"),
-    ({"instruction": "a \ud800"}, Columns(), r"row 2: field 'instruction' is 'a .ud800', which is no text"),
-    ({"instruction": "a", "n": True}, Columns(id="n"), "row 2: field 'n' is True, which is no text"),
+    ({"instruction": 7}, Columns(), "row 2: field 'instruction' is 7, but must be str"),
+    ({"instruction": ["a"]}, Columns(), "row 2: field 'instruction' is .'a'., but must be str"),
+    ({"instruction": "a \ud800"}, Columns(), r"row 2: field 'instruction' is 'a .ud800', but must not hold half a character, as it does at 2: name"),
+    ({"instruction": "a", "n": True}, Columns(id="n"), "row 2: field 'n' is True, but must be str . int"),
     ({"instruction": "a"}, Columns(reference="output"), "row 2: field 'output' is missing"),
     ({"instruction": "a", "n": 1}, Columns(id="n"), "row 2: the id '1' is taken by .*row 1, which asks something else")])
 def test_a_bad_row_is_named_with_its_field(tmp_path, row, columns, message):

@@ -74,7 +74,7 @@ class Made:
 
 # %% ../nbs/04_benchmarks.ipynb #761b7743
 def _problem(benchmark, where, row, seed):
-    check_row(row, benchmark.columns, where)
+    row = check_row(row, benchmark.columns, where)
     try: made = benchmark.problem(row, seed)
     except ValueError as e: raise ValueError(f"{where}: {e}") from e
     problem = Problem(benchmark=benchmark.name, system=benchmark.protocol.system,
@@ -171,7 +171,7 @@ def _level(text):
     return _LEVELS[text]
 
 def _test(test):
-    check_row(test if isinstance(test, dict) else {}, {"input": str, "output": str, "testtype": str}, "it")
+    test = check_row(test if isinstance(test, dict) else {}, {"input": str, "output": str, "testtype": str}, "it")
     kind, given, wanted = test["testtype"], test["input"], test["output"]
     if kind == "stdin": return kind, given, wanted
     if kind != "functional": raise ValueError(f"its testtype is {kind!r:.60}, which is neither stdin nor functional")

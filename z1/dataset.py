@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 from datasets import Dataset
 from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
-from .core import Trajectory, atomic
+from .core import JSON_TEXT, Trajectory, atomic, checked, read_field
 
 # %% ../nbs/09_dataset.ipynb #ebcdf591
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
@@ -69,7 +69,8 @@ def curate(
 ) -> tuple[list[dict], list[dict]]:
     "Split trajectories into rows to train on and rows dropped with a `reason`; raises ValueError if none is left."
     kept, dropped, seen = [], [], set()
-    trajectories = list(trajectories)
+    trajectories = [checked(t, f"trajectory {i}", problem_id=str, prompt=str, response=str, difficulty=int)
+                    for i, t in enumerate(trajectories, 1)]
     for t, (response, total) in zip(trajectories, count_tokens(tokenizer, trajectories)):
         row = {"id": t.problem_id, "question": t.prompt, "response": t.response, "tokens": response,
                "total_tokens": total, "difficulty": t.difficulty, "style": t.style}
@@ -86,7 +87,7 @@ def save_rows(kept: list[dict], dropped: list[dict], path: str | Path):  # the .
     "Write the training set, and the dropped rows as `<name>.dropped.jsonl` beside it."
     path = Path(path)
     with atomic(path.with_suffix(".dropped.jsonl")) as temp:
-        temp.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in dropped), encoding="utf-8")
+        temp.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in dropped), **JSON_TEXT)
     with atomic(path) as temp: parquet.write_table(pa.Table.from_pylist(kept), temp)
 
 def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`
@@ -102,6 +103,6 @@ def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`
 # %% ../nbs/09_dataset.ipynb #a34c78ee
 def length_statistics(tokens: Iterable[int]) -> dict:  # response lengths
     "Rows, total, mean, smallest and largest length of a training set, in tokens (as in the paper's Tables 2 and 3)."
-    tokens = np.asarray(list(tokens))
+    tokens = np.asarray([read_field({"tokens": n}, "tokens", int, f"row {i}", "count again") for i, n in enumerate(tokens, 1)])
     return {"rows": len(tokens), "tokens": int(tokens.sum()), "mean": round(float(tokens.mean()), 1),
             "min": int(tokens.min()), "max": int(tokens.max())}

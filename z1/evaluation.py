@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .core import Ledger, Problem, Sample, atomic, stream
+from .core import JSON_TEXT, Ledger, Problem, Sample, atomic, jsonable, read_field, stream, whole_text
 from .engine import Engine, Request, Sampling, render
 from .grading import Grade, grade_exact
 from .window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, Policy, ShiftedWindow, SwitchPenalty,
@@ -192,16 +192,24 @@ def read_drafts(path: str | Path, model: str, seed: int) -> dict[str, tuple[int,
 # %% ../nbs/11_evaluation.ipynb #80502817
 COLUMNS = [f.name for f in fields(Sample)]
 
+def _storable(table):
+    def number(name, id, value):
+        return read_field({name: value}, name, int, f"sample of problem {id!r}", "mend the benchmark's row")
+    texts = [f.name for f in fields(Sample) if f.type in (str, str | None) and table[f.name].dtype == object]
+    numbers = [f.name for f in fields(Sample) if f.type is int and table[f.name].dtype.kind != "i"]
+    return table.assign(**{name: table[name].map(whole_text, na_action="ignore") for name in texts},
+                        **{name: [number(name, *pair) for pair in zip(table.problem_id, table[name])] for name in numbers})
+
 def write_samples(
         samples: Iterable[Sample] | pd.DataFrame,
         manifests: Iterable[dict],    # of `Manifest.record`, one a run
         folder: str | Path,           # where samples.parquet and manifests.jsonl go
 ):
-    "Write samples and their manifests, each file in one step."
+    "Write samples and their manifests, each file in one step; raises ValueError naming a number that is none."
     folder = Path(folder)
-    table = samples if isinstance(samples, pd.DataFrame) else pd.DataFrame([asdict(s) for s in samples])
+    table = _storable(samples if isinstance(samples, pd.DataFrame) else pd.DataFrame([asdict(s) for s in samples]))
     with atomic(folder/"manifests.jsonl") as temp:
-        temp.write_text("".join(json.dumps(m, ensure_ascii=False) + "\n" for m in manifests), encoding="utf-8")
+        temp.write_text("".join(json.dumps(m, ensure_ascii=False, default=jsonable) + "\n" for m in manifests), **JSON_TEXT)
     with atomic(folder/"samples.parquet") as temp:
         table[COLUMNS].to_parquet(temp, index=False)
 

@@ -19,7 +19,7 @@ from rensa import RMinHash, RMinHashDeduplicator
 
 from .benchmarks import BENCHMARKS, load_benchmark
 from .code_grading import why
-from .core import Ledger, Problem, fingerprint
+from .core import Ledger, Problem, fingerprint, is_missing, whole_text
 from .execution import Limits, Sandbox, SandboxDied
 from .grading import Grader
 
@@ -71,7 +71,7 @@ def count_batch(tokenizer, texts: list[str]) -> list[int]:  # a fast tokenizer o
     "The number of tokens of each text, without special tokens; raises ValueError if the tokenizer isn't a fast one."
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None: raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; load it with use_fast=True")
-    return [len(encoding) for encoding in fast.encode_batch_fast(texts, add_special_tokens=False)]
+    return [len(found) for found in fast.encode_batch_fast(list(map(whole_text, texts)), add_special_tokens=False)]
 
 class TooLong:
     "Rows whose response has more tokens than a limit. Sets `token_num_qwen`."
@@ -84,7 +84,7 @@ class TooLong:
         "Why each row may not stay, or nothing; raises ValueError if there is neither a tokenizer nor a count."
         counts = count_batch(self.tokenizer, [row["response"] for row in rows]) if self.tokenizer else []
         for row, n in zip(rows, counts): row["token_num_qwen"] = n
-        if bad := next((r for r in rows if r.get("token_num_qwen") is None), None):
+        if bad := next((r for r in rows if is_missing(r.get("token_num_qwen"))), None):
             raise ValueError(f"row {bad['id']!r}: field 'token_num_qwen' is missing; pass a tokenizer that counts")
         return [f"{n} tokens" if (n := row["token_num_qwen"]) > self.most else "" for row in rows]
 

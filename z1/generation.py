@@ -18,7 +18,8 @@ import pyarrow as pa, pyarrow.parquet as parquet
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from .core import Ledger, Manifest, Problem, Trajectory, alone, atomic, fingerprint, named_if_full, stream
+from .core import (JSON_TEXT, Ledger, Manifest, Problem, Trajectory, alone, as_stored, atomic, checked, fingerprint,
+                     named_if_full, shown, stream, whole_text)
 from .engine import Engine, load_engine
 from .programs import QUESTION, STYLES, difficulty, execute, program_of
 from .request import Request, Sampling, render
@@ -100,8 +101,8 @@ DECISIVE = ("engine", "model", "dtype", "mode", "style")  # of what an engine sa
 def settings(teacher: Engine, lesson: Lesson) -> dict:
     "What all rows of a ledger have in common: teacher, chat template, prompts, sampling, length."
     info = teacher.info() | ({"model": lesson.name} if lesson.name else {})
-    return json.loads(json.dumps({"teacher": {k: info[k] for k in DECISIVE if k in info},
-                                  "chat_template": fingerprint(teacher.tokenizer.chat_template), **asdict(lesson)}))
+    return as_stored({"teacher": {k: info[k] for k in DECISIVE if k in info},
+                      "chat_template": fingerprint(teacher.tokenizer.chat_template), **asdict(lesson)})
 
 def changed(old: dict, new: dict) -> str:
     "Which settings differ, in words; empty if none does."
@@ -129,7 +130,7 @@ class Book(Ledger):
         "Add a try and force it to the disk; raises ValueError if the problem is answered already."
         if self.answered(problem): raise ValueError(f"{self.path}: problem {problem.id!r} is answered already")
         now, number = time.monotonic(), 1 + int(self.last.get(problem.id, {"try": "#0"})["try"].rpartition("#")[2])
-        row = {"try": f"{problem.id}#{number}", "id": problem.id, "status": status, "tokens": tokens,
+        row = {"try": f"{problem.id}#{number}", "id": problem.id, "status": whole_text(status), "tokens": tokens,
                "seconds": round(now - self.clock, 4), "asked": fingerprint(problem.prompt), "response": response}
         self.append(row)
         self.last[problem.id] = row | {"response": ""}
@@ -147,17 +148,25 @@ def _outputs(teacher, requests, sampling, faults):
     try: yield from teacher.generate(requests, sampling, progress=False)
     except (RuntimeError, ConnectionError, ValueError) as e: faults.append(e)
 
-def _ask_all(book, asked, teacher, lesson, bar) -> Exception | None:
-    "One round: write down whatever comes back of {problem: request}; the error that ended it, if one did."
-    problems, faults, start, tokens = list(asked), [], time.monotonic(), 0
+def _read(ids, request, tokenizer) -> tuple[str, str, int]:
+    "Status, text and length of an output."
+    ended = len(ids) > 0 and ids[-1] in request.policy.eos_ids
+    text = tokenizer.decode(ids[:-1] if ended else ids, clean_up_tokenization_spaces=False)
+    return "ended" if ended else "length", whole_text(text), len(ids)
+
+def _ask_all(book, asked, teacher, lesson, bar) -> tuple[Exception | None, dict[str, str]]:
+    "One round: write down what comes back of {problem: request}; the error that ended it, and why single answers are none."
+    problems, faults, odd, start, tokens = list(asked), [], {}, time.monotonic(), 0
     for i, ids in _outputs(teacher, list(asked.values()), lesson.sampling, faults):
-        ended = len(ids) > 0 and ids[-1] in asked[problems[i]].policy.eos_ids
-        text = teacher.tokenizer.decode(ids[:-1] if ended else ids, clean_up_tokenization_spaces=False)
-        book.write(problems[i], "ended" if ended else "length", text, len(ids))
-        tokens += len(ids)
+        try: found = _read(ids, asked[problems[i]], teacher.tokenizer)
+        except (AttributeError, TypeError, ValueError, OverflowError) as e:
+            odd[problems[i].id] = f"its answer {shown(ids)} cannot be read: {type(e).__name__}: {e}"
+            continue
+        book.write(problems[i], *found)
+        tokens += found[-1]
         bar.set_postfix_str(f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tok/s", refresh=False)
         bar.update()
-    return faults[0] if faults else None
+    return faults[0] if faults else None, odd | getattr(faults[0] if faults else None, "reasons", {})
 
 # %% ../nbs/08_generation.ipynb #059f7764
 def _work_through(book, problems, teacher, lesson, retries, bar):
@@ -167,22 +176,24 @@ def _work_through(book, problems, teacher, lesson, retries, bar):
            for p, r in asked.items() if r.longest > teacher.context}
     tries, error = Counter({p: retries + 1 for p in why}), None
     while missing := {p: r for p, r in asked.items() if not book.answered(p) and tries[p] <= retries}:
-        before, error = book.written, _ask_all(book, missing, teacher, lesson, bar)
+        before, (error, reasons) = book.written, _ask_all(book, missing, teacher, lesson, bar)
         lost = [p for p in missing if not book.answered(p)]
-        refused = [p for p in lost if isinstance(error, ValueError) and str(error).startswith(f"{p.id}: ")]
+        refused = [p for p in lost if p.id in getattr(error, "reasons", ()) or
+                   isinstance(error, ValueError) and str(error).startswith(f"{p.id}: ")]
         dead = isinstance(error, RuntimeError) and book.written == before
         if dead or isinstance(error, ValueError) and not refused: raise error
         for p in refused or lost:
             tries[p] += retries + 1 if refused else 1
-            why[p] = f"{type(error).__name__}: {error}" if error else "no answer came"
+            why[p] = reasons.get(p.id) or (f"{type(error).__name__}: {error}" if error else "no answer came")
     if isinstance(error, ConnectionError) and not any(map(book.answered, problems)): raise error
     for p, reason in why.items():
         if not book.answered(p): book.write(p, f"failed: {reason:.300}")
 
 # %% ../nbs/08_generation.ipynb #2a464bad
 def part(problems: Iterable[Problem], shard: tuple[int, int] = (0, 1)) -> list[Problem]:  # which of how many
-    "The problems of a shard; raises ValueError if an id is there twice, or there is no problem, or no such shard."
-    problems, (i, n) = list(problems), shard
+    "The problems of a shard; raises ValueError if one is odd or there twice, or there is none, or no such shard."
+    problems = [checked(p, f"problem {k} ({shown(p.id)})", id=str, prompt=str, difficulty=int) for k, p in enumerate(problems, 1)]
+    i, n = shard
     if not problems: raise ValueError("no problems to generate from; give at least one")
     if not 0 <= i < n: raise ValueError(f"there is no shard {i} of {n}: count from 0 to {n - 1}")
     if twice := [key for key, count in Counter(p.id for p in problems).items() if count > 1]:
@@ -233,7 +244,8 @@ def _answers(path: Path, run: str) -> dict[str, dict]:
     rows = {}
     with alone(path), Ledger(path, key="try", run=run) as ledger:
         for row in ledger.rows():
-            if row["id"] not in rows or failed(rows[row["id"]]): rows[row["id"]] = row
+            if row["id"] not in rows or failed(rows[row["id"]]):
+                rows[row["id"]] = row | {name: whole_text(row[name]) for name in ("response", "status")}
     return rows
 
 def _need(problems: list[Problem], rows: dict[str, dict], path: Path):
@@ -262,7 +274,7 @@ def merge_ledgers(
             elif not failed(row) and any(row[k] != rows[key][k] for k in ("asked", "status", "tokens", "response")):
                 raise ValueError(f"{path}: answers problem {key!r} otherwise than {origin[key]}; delete one of the two")
     _need(problems, rows, out)
-    with named_if_full(out), atomic(out) as temp, open(temp, "w", encoding="utf-8") as f:
+    with named_if_full(out), atomic(out) as temp, open(temp, "w", **JSON_TEXT) as f:
         for p in problems: f.write(json.dumps(rows[p.id] | {"run": manifests[0]["run"]}, ensure_ascii=False) + "\n")
     return Manifest(lesson=manifests[0]["lesson"]).write(manifest_of(out), parts=manifests)
 
@@ -288,5 +300,5 @@ def write_trajectories(
             columns = zip(*((p.id, p.prompt, text, n, p.difficulty, manifest["run"], rows[p.id]["status"])
                             for p, text, n in zip(chunk, texts, tokens)))
             writer.write_table(pa.table(list(map(list, columns)), SCHEMA))
-    with atomic(manifest_of(out)) as temp: temp.write_text(json.dumps(manifest), encoding="utf-8")
+    with atomic(manifest_of(out)) as temp: temp.write_text(json.dumps(manifest), **JSON_TEXT)
     return manifest

@@ -6,14 +6,13 @@
 __all__ = ['EVOL', 'Columns', 'text_id', 'to_problem', 'without_repeats', 'hub_rows', 'is_file', 'load_problems']
 
 # %% ../nbs/08a_problem_files.ipynb #1a1023d4
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from .benchmark_files import READERS, read_rows
-from .core import Problem
+from .benchmark_files import READERS, ending, read_rows
+from .core import Problem, read_field
 from .programs import make_problems
 
 # %% ../nbs/08a_problem_files.ipynb #b4fc95b5
@@ -29,24 +28,20 @@ def text_id(text: str) -> str:
     "An id that depends on the text alone: 16 hex characters of its SHA-256."
     return sha256(text.encode()).hexdigest()[:16]
 
-def _field(row, name, where, kinds=(str,)):
-    value = row.get(name)
-    if type(value) in kinds and not re.search("[\ud800-\udfff]", str(value)): return str(value)  # no half characters
-    said = "is missing" if value is None else f"is {value!r:.60}, which is no text"
-    raise ValueError(f"{where}: field {name!r} {said}; the row has {', '.join(map(str, row))}: "
-                     "name the column that is meant, or mend the row")
-
 # %% ../nbs/08a_problem_files.ipynb #17117d3a
+_REMEDY = "name the column that is meant, or mend the row"
+
 def to_problem(
         row: dict,
         where: str,        # how messages call the row
         columns: Columns,
         suite: str,        # what the problem belongs to
 ) -> Problem:
-    "The problem that a row holds; raises ValueError naming the row and the field that is not there."
-    text = _field(row, columns.text, where)
-    key = _field(row, columns.id, where, (str, int)) if columns.id else text_id(text)
-    answer, reference = (_field(row, c, where) if c else "" for c in (columns.answer, columns.reference))
+    "The problem that a row holds; raises ValueError naming the row and the field that is missing or odd."
+    def field(name, kind=str): return read_field(row, name, kind, where, _REMEDY)
+    text = field(columns.text)
+    key = str(field(columns.id, str | int)) if columns.id else text_id(text)
+    answer, reference = (field(c) if c else "" for c in (columns.answer, columns.reference))
     return Problem(key, suite, text, answer, 0, reference=reference)
 
 # %% ../nbs/08a_problem_files.ipynb #92cc8352
@@ -88,8 +83,7 @@ def hub_rows(
 # %% ../nbs/08a_problem_files.ipynb #3fe7eda8
 def is_file(source: str) -> bool:
     "Whether a source is meant as a file: its ending says so."
-    path = Path(source)
-    return Path(path.stem if path.suffix == ".gz" else path).suffix in READERS
+    return ending(source) in READERS
 
 def load_problems(
         source: str = EVOL,            # "programs", a file, a name on the hub, or a folder laid out like it

@@ -40,7 +40,7 @@ RULES = {"algorithm1": algorithm1, "script": script}
 
 # %% ../nbs/09c_subsets.ipynb #43df86d3
 def _draw(seed: int, id) -> bytes:
-    return hashlib.sha256(f"{seed}/{id}".encode()).digest()
+    return hashlib.sha256(f"{seed}/{id}".encode(errors="backslashreplace")).digest()
 
 ORDERS = {"longest": lambda id, n, seed: (-n, id), "shortest": lambda id, n, seed: (n, id),
           "random": lambda id, n, seed: (_draw(seed, id), id)}

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from matplotlib.textpath import TextPath
 
+from .core import whole_text
 from .dataset import length_statistics
 from .programs import BUCKETS
 
@@ -41,7 +42,7 @@ def _read(texts: Sequence[str]) -> Iterator[list[str]]:
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"text {i} is of type {type(text).__name__}; trigrams need strings")
-        if len(found := words(text)) > 2: yield found
+        if len(found := words(whole_text(text))) > 2: yield found
 
 def _named(texts: Sequence[str], wanted: np.ndarray, bits: int) -> Counter:
     counts = Counter()
