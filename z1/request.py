@@ -47,15 +47,16 @@ def render(
 
 # %% ../nbs/05a_request.ipynb #652f23ed
 def model_ends(
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase | None,
         *configs,  # of the model, for generation or for its architecture; as objects or as read from a file
 ) -> tuple[int, ...]:
     "The ids that end a model's turn, the tokenizer's first; a tokenizer that names none gets the model's first."
-    configs = [c if isinstance(c, dict) else c.to_diff_dict() for c in configs]
-    declared = [tokenizer.eos_token_id, *(c.get("eos_token_id") for d in configs for c in (d, d.get("text_config") or {}))]
+    configs = [c if isinstance(c, dict) else c.to_dict() for c in configs]
+    own = getattr(tokenizer, "eos_token_id", None)
+    declared = [own, *(c.get("eos_token_id") for d in configs for c in (d, d.get("text_config") or {}))]
     ids = [i for d in declared for i in (d if isinstance(d, (list, tuple)) else (d,))]
     ends = tuple(dict.fromkeys(i for i in ids if type(i) is int and i >= 0))
-    if ends and tokenizer.eos_token_id is None: tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
+    if ends and own is None and tokenizer is not None: tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
     return ends
 
 def read_tokenizer(
@@ -71,7 +72,7 @@ def read_tokenizer(
 
 def other_ends(tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...]) -> dict:
     "What a manifest should say of a model's ends: nothing where the tokenizer's is the only one."
-    return {} if eos_ids == (tokenizer.eos_token_id,) else {"eos_ids": list(eos_ids)}
+    return {} if eos_ids in ((), (getattr(tokenizer, "eos_token_id", None),)) else {"eos_ids": list(eos_ids)}
 
 # %% ../nbs/05a_request.ipynb #b35e2d2b
 @dataclass(frozen=True)
