@@ -1,5 +1,6 @@
 "What a model is shown, and where its turn ends: templates of every kind, and files that disagree about the end."
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace as Fake
@@ -192,3 +193,13 @@ def test_a_stop_string_in_the_hint_is_refused_with_both_named(before, stop, afte
 
 def test_a_turn_must_end():
     with pytest.raises(ValueError, match="no turn could end. An engine's eos_ids are its model's"): Unlimited(9, ())
+
+
+# -- hints as ids -------------------------------------------------------------------------------------------------
+
+def test_nowhere_are_special_tokens_added_to_a_hint():
+    "A tokenizer that begins every text with a token of its own (Llama's, Gemma's) would put it into the middle of an output."
+    root = MODEL.parents[3]
+    texts = {path: "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"]) for path in root.glob("nbs/**/*.ipynb")}
+    for path, text in (texts | {root/"README.md": (root/"README.md").read_text()}).items():
+        assert not re.findall(r"tokenizer\.encode\((?![^\n]*add_special_tokens=False)[^\n]*", text), path.name
