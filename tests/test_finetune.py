@@ -1,4 +1,5 @@
 "Full fine-tuning: what is learned, what is dropped, what is sharded, what is published, and what is refused."
+import copy
 import json
 import os
 import random
@@ -16,9 +17,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 from transformers.utils import logging
 
-from z1.core import alone
-from z1.dataset import CHATML, conversation, train_tokenizer
+from z1.core import Trajectory, alone
+from z1.dataset import CHATML, conversation, count_tokens, train_tokenizer
 from z1.finetune import FineTuning, accumulation, encode, finetune, make_trainer, order, read_job
+from z1.request import render
 
 disable_progress_bars(), logging.disable_progress_bar()
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,6 +162,79 @@ def test_templates_that_would_spoil_the_mask_are_refused(rows, tokenizer):
             with pytest.raises(ValueError, match="must write a question the same way .* and end the answer"):
                 encode(tokenizer, rows.select(range(3)), 512)
         finally: tokenizer.chat_template = CHATML
+
+
+THOUGHT, PLAIN = "<think>\nTwo twos.\n</think>\n\nFour.", "\nTwo twos are four. \n"
+ANSWERS = {"drops thoughts": "{% set c = c.split('</think>')[-1] %}", "adds an empty one": "{{ '<think>\n\n</think>\n\n' }}",
+           "trims": "{% set c = c | trim %}", "spaces": "{{ ' ' }}", "leaves it": ""}
+RESPONSES = [THOUGHT, PLAIN, "The tag </think> ends a thought.", "<think></think>", "", " "]
+
+
+def answering(answer, generation=""):
+    "A template that does something to an assistant's words, and may begin them itself when it asks for them."
+    return ("{% for m in messages %}{% set c = m.content %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}" + answer
+            + "{% endif %}{{ c }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+            "{{ " + repr(generation) + " }}{% endif %}")
+
+
+@pytest.fixture
+def templated(tokenizer):
+    "The tokenizer, to be given any template."
+    yield tokenizer
+    tokenizer.chat_template = CHATML
+
+
+def learned(tokenizer, response):
+    "(what is read, what is learned) of a row, as text."
+    row = encode(tokenizer, Dataset.from_list([{"question": "2+2?", "response": response}]), 512)[0]
+    start = row["labels"].count(-100)
+    assert row["labels"][start:] == row["input_ids"][start:]
+    return tokenizer.decode(row["input_ids"][:start]), tokenizer.decode(row["labels"][start:])
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("response", RESPONSES)
+def test_whatever_a_template_makes_of_an_answer_the_response_and_its_end_are_learned(templated, answer, response):
+    templated.chat_template = answering(answer)
+    assert learned(templated, response) == (templated.decode(render(templated, "2+2?")), response + "<|im_end|>")
+
+
+@pytest.mark.parametrize("answer", ["{% set c = c.split('</think>')[-1] %}", "{{ '<think>\n\n</think>\n\n' }}"], ids=["drops", "adds"])
+def test_a_template_that_begins_a_thought_needs_one_to_go_on(templated, answer):
+    templated.chat_template = answering(answer, "<think>\n")
+    asked = templated.decode(render(templated, "2+2?"))
+    assert learned(templated, THOUGHT) == (asked.removesuffix("<think>\n"), THOUGHT + "<|im_end|>")
+    rest = THOUGHT.removeprefix("<think>\n")
+    assert learned(templated, rest) == (asked, rest + "<|im_end|>")
+    for response in (PLAIN, "", "<think>Two twos.</think>"):
+        rows = Dataset.from_list([{"question": "?", "response": r} for r in (THOUGHT, response)])
+        with pytest.raises(ValueError, match="row 1: the chat template of .* begins every answer with '<think>") as e:
+            encode(templated, rows, 512)
+        assert repr(response) in str(e.value) and "</think>" in str(e.value)
+
+
+def test_an_empty_thought_that_is_always_read_is_no_part_of_the_answer(templated):
+    templated.chat_template = answering("", "<think>\n\n</think>\n\n")
+    for response in RESPONSES: assert learned(templated, response) == (templated.decode(render(templated, "2+2?")), response + "<|im_end|>")
+
+
+def test_ids_are_those_of_inference_where_the_prompt_ends_in_a_thought(templated):
+    templated.chat_template = answering("", "<think>\n")
+    row = encode(templated, Dataset.from_list([{"question": "?", "response": "<think>\n\nHm.</think>4"}]), 512)[0]
+    asked = list(render(templated, "?"))
+    assert row["input_ids"] == asked + templated.encode("\nHm.</think>4<|im_end|>", add_special_tokens=False)
+
+
+def test_a_tokenizer_that_adds_tokens_of_its_own_adds_none_here(tokenizer):
+    from tokenizers.processors import TemplateProcessing
+    eager = copy.deepcopy(tokenizer)
+    eager.backend_tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A <|endoftext|>", special_tokens=[
+        ("<|endoftext|>", tokenizer.pad_token_id)])
+    assert len(eager("x").input_ids) == 3
+    rows = Dataset.from_list([{"question": "2+2?", "response": PLAIN}])
+    assert encode(eager, rows, 512)[0] == encode(tokenizer, rows, 512)[0]
+    assert count_tokens(eager, [Trajectory("p", "2+2?", PLAIN, 1, "z1")]) == [(
+        len(PLAIN) + 1, len(encode(tokenizer, rows, 512)[0]["input_ids"]))]
 
 
 # -- order and configuration --------------------------------------------------------------------------------------

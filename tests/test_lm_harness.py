@@ -1,5 +1,5 @@
 """lm_eval's own tasks in a window: the scores are ours, sample by sample, and a kill costs nothing."""
-import json, os, signal, subprocess, sys, time
+import copy, json, os, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ pytest.importorskip("lm_eval", reason="needs lm_eval: pip install 'z1[lm_eval]'"
 
 from hypothesis import given, strategies as st
 from z1.core import Ledger, Problem
-from z1.engine import load_engine
+from z1.engine import TransformersEngine, load_engine
 from z1.evaluation import make_policies, sweep, to_sample
 from z1.lm_harness import Protocol, WindowLM, register, seen
 from z1.programs import ANSWER_LEAD
@@ -184,6 +184,26 @@ def test_the_number_that_an_error_proposes_is_enough(engine):
     assert f"max_gen_toks={lm.policy.max_tokens}" in str(e.value)
 
 
+@pytest.mark.parametrize("policy", ["shifted", "no_thinking", "budget_forcing"])
+def test_a_stop_string_that_ends_an_output_in_its_hint_is_refused(engine, policy):
+    lm = model(engine, policy=policy, stop_in="text")
+    with pytest.raises(ValueError, match="mine: until, with stop_in=text: .*overthought.* occurs in the hint .*final answer"):
+        repeated(lm, until=["Question:", "overthought"])
+    if policy == "budget_forcing":
+        with pytest.raises(ValueError, match="'Wait' occurs"): repeated(lm, until=["Wait"])
+    assert len(repeated(lm, until=["Question:"])) == len(repeated(model(engine, policy=policy), until=["overthought"])) == 4
+
+
+def test_the_ends_that_the_model_declares_end_its_outputs(engine, tmp_path):
+    two = TransformersEngine(engine.model, engine.tokenizer)
+    two.eos_ids = (*engine.eos_ids, engine.tokenizer.encode("\n2: ", add_special_tokens=False)[0])
+    lm = model(two, hint="\nThe final answer is ", ledger=tmp_path/"rows.jsonl")
+    assert lm.policy.eos_ids == two.eos_ids and lm.config.get("eos_ids") == list(two.eos_ids)
+    repeated(lm)
+    assert all(row["ids"][-1] == two.eos_ids[1] for row in lm.outputs.rows.values())
+    with pytest.raises(ValueError, match="rows.jsonl"): model(engine, hint="\nThe final answer is ", ledger=tmp_path/"rows.jsonl")
+
+
 # -- arguments ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("arguments, named", [
@@ -215,6 +235,17 @@ def test_scoring_given_texts_is_refused_with_another_task(engine):
 def test_a_system_instruction_arrives(engine):
     samples = simple(model(engine), system_instruction="Be brief.")["samples"]["nano_programs"]
     assert all(s["arguments"][0][0].startswith("<|im_start|>system\nBe brief.<|im_end|>") for s in samples)
+
+
+def test_a_system_instruction_arrives_in_a_template_without_a_place_for_it(engine):
+    lm = model(engine)
+    lm.tokenizer = copy.deepcopy(engine.tokenizer)
+    lm.tokenizer.chat_template = ("{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+                                  + engine.tokenizer.chat_template)
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
+    assert lm.apply_chat_template(talk).startswith("<|im_start|>user\nBe brief.\n\n2+2?<|im_end|>")
+    prefilled = lm.apply_chat_template([*talk, {"role": "assistant", "content": "It is"}], add_generation_prompt=False)
+    assert prefilled.startswith("<|im_start|>user\nBe brief.\n\n2+2?<|im_end|>") and prefilled.endswith("It is")
 
 
 def test_a_template_that_isnt_there_is_named(engine):

@@ -348,6 +348,35 @@ def test_what_only_the_engine_knows(extra, more, prompt, reason):
     with pytest.raises(ValueError, match=reason): InputProcessor().process_inputs(given, params(extra, **more))
 
 
+@pytest.mark.parametrize("extra, stop, refused", [
+    ({"window": 8, "hint": "so it is"}, "it", True), ({"window": 8, "hint": [5, 6, 7]}, ["x", "o it"], True),
+    ({"policy": "delimited", "window": 8, "end": [6], "hint": [7]}, ["it is"], True), ({"policy": "no_thinking", "hint": [5]}, "so", True),
+    ({"window": 8, "hint": "so it is"}, ["It", "is it"], False), ({"switch": [5]}, "so", False),
+    ({"policy": "delimited", "window": 8, "end": [6]}, ["is"], False)])
+def test_a_stop_string_in_what_is_forced_is_refused(extra, stop, refused):
+    words = {5: "so", 6: "it", 7: "is"}
+    door = InputProcessor()
+    door.renderer.tokenizer = Fake(encode=lambda text, add_special_tokens: [k for w in text.split() for k, v in words.items() if v == w],
+                                   decode=lambda ids: " ".join(words[i] for i in ids))
+    asked = params(extra, stop=stop)
+    if not refused: return door.process_inputs({"prompt_token_ids": [1]}, asked)
+    with pytest.raises(ValueError, match="^stop: .* occurs in the hint '.*' and would end every output there"):
+        door.process_inputs({"prompt_token_ids": [1]}, asked)
+
+
+def test_what_ends_a_turn_where_a_request_names_nothing_is_what_the_model_declares():
+    "vLLM adds the ends of its generation_config (here 0 and 9) and its tokenizer's to the request, unless that ignores them."
+    seen = []
+    class Door(InputProcessor):
+        def process_inputs(self, prompt, asked):
+            asked.update_from_generation_config(self.generation_config_fields, self.renderer.get_eos_token_id())
+            seen.append(Reader(self.vllm_config, self.renderer.tokenizer).read(asked, 1)[0].eos_ids)
+    Door().process_inputs({}, params({"window": 8, "hint": [1]}, ignore_eos=False, stop_token_ids=None))
+    Door().process_inputs({}, params({"window": 8, "hint": [1]}, ignore_eos=False, stop_token_ids=[4]))
+    Door().process_inputs({}, params({"window": 8, "hint": [1]}))
+    assert seen == [(0, 9), (0, 4, 9), EOS]
+
+
 def test_outputs_that_v1_would_not_show_are_refused():
     blind = {"scheduler_config": Fake(async_scheduling=True)}
     delimited, prompt = {"policy": "delimited", "window": 8, "end": [1]}, {"prompt_token_ids": [1]}

@@ -18,11 +18,11 @@ import httpx2
 from anyio import create_task_group
 from anyio.from_thread import start_blocking_portal
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from .core import coerce, read_field, stream, versions, whole_text
 from .replicas import HOPELESS, Fault, Lost, Replicas, Unreachable, account
-from .request import Request, Sampling, check_requests, settle, to_parameters
+from .request import Request, Sampling, check_requests, other_ends, read_tokenizer, settle, to_parameters
 from .window import HINT, Policy, SwitchPenalty, fork, thinking_end
 
 # %% ../nbs/05f_endpoint_engine.ipynb #fb627edc
@@ -130,7 +130,7 @@ class Endpoint:
         if mode not in MODES: raise ValueError(f"mode must be one of {', '.join(MODES)}, but is {mode!r}")
         if concurrency < 1: raise ValueError(f"concurrency must be 1 or more, but is {concurrency!r}")
         self.replicas = Replicas([urls] if isinstance(urls, str) else list(urls), retries, pause)
-        self.tokenizer = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+        self.tokenizer, self.eos_ids = read_tokenizer(tokenizer)
         self.model, self.context, self.mode, self.seeded, self.fingerprints = model, context, mode, seeded, set()
         self.concurrency, self.timeout, self._key = concurrency, timeout, api_key or os.environ.get("OPENAI_API_KEY")
         with start_blocking_portal() as portal: portal.call(self._meet)
@@ -179,7 +179,7 @@ class EndpointEngine(Endpoint):
     def info(self) -> dict:
         "Engine, way of decoding, model, and what the servers say they are, for a manifest."
         return {"engine": "endpoint", "mode": self.mode, "model": self.model, "replicas": len(self.replicas.all),
-                "servers": sorted(self.fingerprints), **versions("httpx2", "transformers")}
+                "servers": sorted(self.fingerprints), **other_ends(self.tokenizer, self.eos_ids), **versions("httpx2", "transformers")}
     def _run(self, requests, sampling) -> Iterator[tuple[int, tuple[int, ...]]]:
         results, failed = queue.SimpleQueue(), {}
         with start_blocking_portal() as portal:

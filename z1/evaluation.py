@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from .core import JSON_TEXT, Ledger, Problem, Sample, atomic, jsonable, read_field, stream, whole_text
-from .engine import Engine, Request, Sampling, render
+from .engine import Engine, Request, Sampling, ends_of, render
 from .grading import Grade, grade_exact
+from .request import model_ends
 from .window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, Policy, ShiftedWindow, SwitchPenalty,
                        Unlimited, fork)
 
@@ -38,10 +39,12 @@ def make_policies(
         wait: str = "Wait",       # what `budget_forcing` writes in place of the end,
         times: int = 1,           # and how often
         switch: Sequence[str] = ("Alternatively", "Wait"),  # words that begin a new thought, for `tip+`
+        eos_ids: Sequence[int] = (),  # the ends of a turn that the model declares: an engine's `eos_ids`
 ) -> list[Policy]:
     "One policy a window; raises ValueError for an unknown name."
     def ids(text): return tuple(tokenizer(text, add_special_tokens=False).input_ids)
-    eos, (tip, _, plain) = (tokenizer.eos_token_id,), ("", "", name) if "+" not in name else name.partition("+")
+    eos = tuple(dict.fromkeys((*model_ends(tokenizer), *eos_ids)))
+    tip, _, plain = ("", "", name) if "+" not in name else name.partition("+")
     make = {"shifted": lambda w: ShiftedWindow(w, ids(hint), eos, answer_tokens),
             "lead_in": lambda w: ShiftedWindow(w, ids(hint), eos, answer_tokens, name="lead_in"),
             "hard_cut": lambda w: HardCut(w, eos),
@@ -117,6 +120,7 @@ def sweep_as_decoded(
 ) -> Iterator[Output]:
     "Every policy's output on every problem, as they are decoded; raises ValueError if there is no problem."
     if not problems: raise ValueError("no problems to evaluate: the benchmark is empty")
+    policies = [policy.ending(ends_of(engine)) for policy in policies]
     prompts = {p.id: render(engine.tokenizer, p.prompt, p.system, p.prefill) for p in problems}
     tries = [(p, s) for p in problems for s in range(samples)]
     seeds = {(p.id, s): stream(seed, p.id, s).getrandbits(62) for p, s in tries}

@@ -20,9 +20,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .core import (JSON_TEXT, Ledger, Manifest, Problem, Trajectory, alone, as_stored, atomic, checked, fingerprint,
                      named_if_full, shown, stream, whole_text)
-from .engine import Engine, load_engine
+from .engine import Engine, ends_of, load_engine
 from .programs import QUESTION, STYLES, difficulty, execute, program_of
-from .request import Request, Sampling, render
+from .request import Request, Sampling, model_ends, render
 from .window import Unlimited
 
 # %% ../nbs/08_generation.ipynb #662cb85a
@@ -49,7 +49,7 @@ class Tracer:
     context = 2**20  # it has no end
     def __init__(self, tokenizer: PreTrainedTokenizerBase, style: str = "z1"):  # whose habit: one of STYLES
         if style not in STYLES: raise ValueError(f"unknown style {style!r}: use one of {', '.join(STYLES)}")
-        self.tokenizer, self.style = tokenizer, style
+        self.tokenizer, self.style, self.eos_ids = tokenizer, style, (tokenizer.eos_token_id,)
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):
         "Yield (index, output) in order; raises ValueError naming a request that asks about no program."
         for i, r in enumerate(requests):
@@ -79,24 +79,29 @@ class Lesson:
     sampling: Sampling = Sampling()  # greedy; the paper does not say, its team's earlier script was
     system: str = ""                 # system turn; "": none of our own (a chat template may have one)
     template: str = "{question}"     # the user's turn; {question} stands for what the problem asks
-    ends: tuple[str, ...] = ()       # tokens that end the turn, besides the tokenizer's own
+    ends: tuple[str, ...] = ()       # tokens that end the turn, besides those that the teacher declares
     seed: int = 0                    # of the sampling; every problem has random numbers of its own
     name: str = ""                   # of the teacher; "": what its engine calls the model
     def __post_init__(self):
         if self.template.count("{question}") != 1:
             raise ValueError(f"Lesson.template must hold {{question}} once, but is {self.template!r:.80}")
 
-def ask(problem: Problem, tokenizer: PreTrainedTokenizerBase, lesson: Lesson) -> Request:
+def ask(
+        problem: Problem,
+        tokenizer: PreTrainedTokenizerBase,  # of the teacher
+        lesson: Lesson,
+        eos_ids: Sequence[int] = (),  # the ends that it declares, besides its tokenizer's
+) -> Request:
     "What the teacher is asked about a problem; raises ValueError if the tokenizer lacks an end."
-    ends = {token: tokenizer.convert_tokens_to_ids(token) for token in (tokenizer.eos_token, *lesson.ends)}
+    ends = {token: tokenizer.convert_tokens_to_ids(token) for token in lesson.ends}
     if lacking := [token for token, i in ends.items() if i is None or tokenizer.convert_ids_to_tokens(i) != token]:
         raise ValueError(f"Lesson.ends: {lacking[0]!r} is no token of this teacher: leave it out")
     prompt = render(tokenizer, lesson.template.replace("{question}", problem.prompt), lesson.system)
-    policy, seed = Unlimited(lesson.max_tokens, tuple(ends.values())), stream(lesson.seed, problem.id).getrandbits(62)
-    return Request(prompt, policy, seed, name=problem.id)
+    policy = Unlimited(lesson.max_tokens, model_ends(tokenizer)).ending((*eos_ids, *ends.values()))
+    return Request(prompt, policy, stream(lesson.seed, problem.id).getrandbits(62), name=problem.id)
 
 # %% ../nbs/08_generation.ipynb #78dbbbce
-DECISIVE = ("engine", "model", "dtype", "mode", "style")  # of what an engine says about itself
+DECISIVE = ("engine", "model", "dtype", "mode", "style", "eos_ids")  # of what an engine says about itself
 
 def settings(teacher: Engine, lesson: Lesson) -> dict:
     "What all rows of a ledger have in common: teacher, chat template, prompts, sampling, length."
@@ -171,7 +176,7 @@ def _ask_all(book, asked, teacher, lesson, bar) -> tuple[Exception | None, dict[
 # %% ../nbs/08_generation.ipynb #059f7764
 def _work_through(book, problems, teacher, lesson, retries, bar):
     "Rounds until nothing is missing or has been tried often enough; then note what failed."
-    asked = {p: ask(p, teacher.tokenizer, lesson) for p in problems if not book.answered(p)}
+    asked = {p: ask(p, teacher.tokenizer, lesson, ends_of(teacher)) for p in problems if not book.answered(p)}
     why = {p: f"prompt and response may take {r.longest} tokens, but the context is {teacher.context}"
            for p, r in asked.items() if r.longest > teacher.context}
     tries, error = Counter({p: retries + 1 for p in why}), None

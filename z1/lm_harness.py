@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from .core import Ledger, fingerprint, stream
-from .engine import Engine, load_engine
+from .engine import Engine, ends_of, load_engine
 from .evaluation import make_policies
-from .request import Request, Sampling
+from .request import Request, Sampling, chat, refuse_stops
 from .window import HINT, Policy
 
 # %% ../nbs/15_lm_harness.ipynb #a2e1aedd
@@ -51,10 +51,10 @@ class Protocol:
         if not self.end and self.policy.removeprefix("tip+") == "delimited":
             raise ValueError("model_args: policy=delimited needs end, the model's thinking delimiter: end=</think>")
 
-    def make(self, tokenizer) -> Policy:
+    def make(self, tokenizer, eos_ids: Iterable[int] = ()) -> Policy:  # what the model declares to be its ends
         "The policy; raises ValueError for an unknown name."
         return make_policies(self.policy, [self.window], tokenizer, self.hint, self.answer_tokens, self.end, self.wait,
-                             self.times, self.switch)[0]
+                             self.times, self.switch, eos_ids)[0]
 
 # %% ../nbs/15_lm_harness.ipynb #79bd5d15
 def seen(
@@ -177,9 +177,8 @@ class Prompts:
     def apply_chat_template(self, chat_history: list[dict], add_generation_prompt: bool = True) -> str:
         "Turns as one text; without a generation prompt the last turn stays open."
         self.chat_template(True)
-        return self.tokenizer.apply_chat_template(chat_history, tokenize=False,
-                                                  add_generation_prompt=add_generation_prompt,
-                                                  continue_final_message=not add_generation_prompt)
+        return chat(self.tokenizer, chat_history, add_generation_prompt=add_generation_prompt,
+                    continue_final_message=not add_generation_prompt)
 
     def encode(self, text: str) -> tuple[int, ...]:
         "A prompt's ids; a template may have written the token that begins a text already."
@@ -241,14 +240,17 @@ class WindowModel(Prompts, Refusals):
         self.protocol = Protocol(**{f.name: arguments.pop(f.name) for f in fields(Protocol) if f.name in arguments})
         self.engine = open_engine(engine, pretrained, arguments)
         self.tokenizer, info = self.engine.tokenizer, self.engine.info()
-        self.policy = self.protocol.make(self.tokenizer)
-        self.config = {k: info[k] for k in ("engine", "model", "dtype") if k in info} | asdict(self.protocol)
+        self.policy = self.protocol.make(self.tokenizer, ends_of(self.engine))
+        self.config = {k: info[k] for k in ("engine", "model", "dtype", "eos_ids") if k in info} | asdict(self.protocol)
         run = {k: v for k, v in self.config.items() if k not in ("graded", "stop_in")}
         self.outputs, self.asked = Outputs(self.engine, self.policy, run, ledger), {}
 
     def generate_until(self, requests: list, disable_tqdm: bool = False) -> list[str]:
         "What lm_eval gets to see of each request's output. ValueError names a request that can't be met."
         jobs, same = read_jobs(requests, self.policy), {}
+        if self.protocol.stop_in == "text":
+            said = self.tokenizer.decode((*self.policy.forced, *getattr(self.policy, "wait_ids", ())))
+            for job in jobs: refuse_stops(job.until, said, f"{job.task}: until, with stop_in=text")
         for request, job in zip(requests, jobs): same.setdefault(job.key, []).append((request, job))
         self.asked |= {key: pairs[0][1].task for key, pairs in same.items()}
         prompts = {key: (pairs[0][1], self.encode(pairs[0][1].prompt)) for key, pairs in same.items()}

@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from .core import Manifest, atomic, versions
-from .dataset import conversation
+from .dataset import learnable
 
 # %% ../nbs/10_sft.ipynb #9f0d6f93
 @dataclass(frozen=True)
@@ -150,9 +150,8 @@ def make_trainer(
         shuffle_dataset=False, bf16=True, gradient_checkpointing=False, use_cpu=not torch.cuda.is_available(),
         seed=seed, logging_steps=25, save_strategy="steps", save_steps=save_steps, save_total_limit=2, report_to=[],
         disable_tqdm=quiet)
-    turns = rows.map(lambda row: conversation(row["question"], row["response"]), remove_columns=rows.column_names,
-                     keep_in_memory=True)
-    trainer = TokenTrainer(model=model, args=config, train_dataset=turns, processing_class=tokenizer,
+    encoded = Dataset.from_dict(learnable(tokenizer, rows["question"][:], rows["response"][:], rows["id"][:]))
+    trainer = TokenTrainer(model=model, args=config, train_dataset=encoded, processing_class=tokenizer,
                            optimizers=(optimizer, schedule))
     if quiet: trainer.remove_callback(PrinterCallback)
     return trainer

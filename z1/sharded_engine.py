@@ -21,7 +21,7 @@ def _serve(pipe, make, path, options):
     engine = None
     try:
         engine = make(path, **options)
-        pipe.send(("ready", (engine.tokenizer, engine.context, engine.vocabulary, engine.info())))
+        pipe.send(("ready", (engine.tokenizer, engine.eos_ids, engine.context, engine.vocabulary, engine.info())))
         while (job := pipe.recv()) is not None:
             for output in engine.generate(*job, progress=False): pipe.send(("output", output))
             pipe.send(("done", None))
@@ -56,7 +56,7 @@ class ShardedEngine:
         except RuntimeError:
             self.close()
             raise
-        self.tokenizer, self.context, self.vocabulary, self._info = ready[0][1]
+        self.tokenizer, self.eos_ids, self.context, self.vocabulary, self._info = ready[0][1]
     def _receive(self, k):
         "The next message of a shard; RuntimeError if it failed or died."
         child, pipe = self.shards[k]

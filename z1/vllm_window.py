@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 
-from .request import PARAMETERS, from_parameters
+from .request import PARAMETERS, from_parameters, refuse_stops
 from .window import Policy, thinking_end
 
 # %% ../nbs/07_vllm_window.ipynb #1f538382
@@ -30,14 +30,14 @@ class Reader:
             config,              # vLLM's VllmConfig
             tokenizer=None):     # the engine's; loaded when the first text needs it, if it isn't given
         self.config, self.model, self.tokenizer = config, config.model_config, tokenizer
-        self.encode = lru_cache(256)(self._encode)
+        self.encode = lru_cache(256)(lambda text: tuple(self._loaded().encode(text, add_special_tokens=False)))
 
-    def _encode(self, text):
+    def _loaded(self):
         if self.tokenizer is None:
             from vllm.tokenizers import cached_tokenizer_from_config
             self.tokenizer = cached_tokenizer_from_config(self.model)
         if self.tokenizer is None: raise ValueError("hint and end: this engine has no tokenizer, send token ids")
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        return self.tokenizer
 
     def read(self,
             params,              # vLLM's SamplingParams
@@ -56,6 +56,7 @@ class Reader:
             raise ValueError(f"written is {written}, but the prompt has {prompt or 'no'} token ids")
         if clash := (params.all_stop_token_ids - set(policy.end_ids)) & set(policy.forced):  # even with ignore_eos
             raise ValueError(f"hint contains {sorted(clash)}, which ends the turn: leave it out")
+        if params.stop and policy.forced: refuse_stops(params.stop, self._loaded().decode(policy.forced))
         if policy.forced and params.structured_outputs is not None:
             raise ValueError("hint: a structured output has no room for it, ask for one of the two")
         if self.config.speculative_config is not None:

@@ -88,6 +88,10 @@ class Policy:
         "Whether `switch_ids` are less welcome after the output `ids`."
         return False
 
+    def ending(self, eos_ids: Sequence[int]) -> "Policy":
+        "The policy that these ids end as well."
+        return replace(self, eos_ids=tuple(dict.fromkeys((*self.eos_ids, *eos_ids))))
+
     def free(self, max_tokens: int) -> "Policy":
         "The policy of trajectories that this one, at any smaller limit, can be forked from."
         return Unlimited(max_tokens, self.eos_ids)
@@ -104,7 +108,7 @@ def _check(policy: Policy):
             if not isinstance(value, (tuple, list)) or any(type(i) is not int or i < 0 for i in value):
                 raise ValueError(f"{name} must be a tuple of token ids, but is {value!r}; encode text first")
             object.__setattr__(policy, f.name, tuple(value))
-    if not policy.eos_ids: raise ValueError(f"{type(policy).__name__}.eos_ids is empty: no turn could end")
+    if not policy.eos_ids: raise ValueError(f"{type(policy).__name__}.eos_ids is empty: no turn could end. An engine's eos_ids are its model's")
     for name in ("hint_ids", "end_ids", "wait_ids", "lead_ids"):
         if clash := set(getattr(policy, name, ())) & set(policy.eos_ids):
             raise ValueError(f"{type(policy).__name__}.{name} contains {sorted(clash)}, which ends the turn: "
@@ -290,6 +294,7 @@ class SwitchPenalty(Policy):
         again = self.policy.resume(ids)
         return again and (replace(self, policy=again[0]), again[1])
 
+    def ending(self, eos_ids): return replace(self, policy=self.policy.ending(eos_ids))
     def free(self, max_tokens): return replace(self, policy=Unlimited(max_tokens, self.eos_ids, self.end_ids))
 
     def penalised(self, ids):
