@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import hostile
-from hostile import BESIDE_TESTS, EXACTLY_TEN, FUNCTIONS, PROGRAMS, SECRET, TEST
+from hostile import BESIDE_BORROWERS, BESIDE_TESTS, BORROWING, EXACTLY_TEN, FUNCTIONS, PROGRAMS, SECRET, TEST
 from z1.core import root
 from z1.execution import Limits, Sandbox
 
@@ -56,7 +56,8 @@ def jobs(sandbox, host):
     "Every attack as something to call."
     yield from (lambda n=name, s=source: attack(sandbox, host, n, s) for name, (source, _) in PROGRAMS.items())
     yield from (lambda n=name: call(sandbox, n) for name in FUNCTIONS)
-    yield from (lambda n=name: test_beside(sandbox, n, BESIDE_TESTS[n], TEST) for name in BESIDE_TESTS)
+    for attacks, tests in ((BESIDE_TESTS, TEST), (BESIDE_BORROWERS, BORROWING)):
+        yield from (lambda n=name, s=source, t=tests: test_beside(sandbox, n, s, t) for name, source in attacks.items())
 
 
 def good(sandbox):
@@ -220,7 +221,7 @@ def test_an_answer_that_the_program_wrote_itself_ends_nothing(sandbox, line):
     source = f"import os\nos.write(101, {line!r} + b'\\n')\ndef f(x): return x"
     [run] = sandbox.calls(source, "f", [[1]], LIMITS)
     assert run.status in ("ok", "odd")
-    assert sandbox.tests(source, TEST, LIMITS).status in ("exit", "tampered", "odd", "error")
+    assert sandbox.tests(source, TEST, LIMITS).status in ("exit", "tampered")
     assert [r.status for r in sandbox.programs(source + "\nprint(1)", ["", ""], LIMITS, reuse=True)][0] in ("ok", "error")
     assert good(sandbox)
 

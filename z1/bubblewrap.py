@@ -57,7 +57,7 @@ def seccomp_filter() -> bytes:
         return f.read()
 
 # %% ../nbs/01e_bubblewrap.ipynb #abe271e3
-MODULES = ("__init__.py", "trial.py", "confinement.py", "child.py", "guest.py")
+MODULES = ("__init__.py", "plain_data.py", "trial.py", "confinement.py", "child.py", "guest.py")
 PASSWD = b"nobody:x:65534:65534:nobody:/tmp:/bin/false\n"
 HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
 START = ("import socket, sys; sys.path += ['/z1', '/packages']; "

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from .bubblewrap import START, clone_number, command, files_made, python, seccomp_filter
 from .confinement import receive, send
-from .trial import decode, encode
+from .plain_data import decode, encode
 
 # %% ../nbs/02_execution.ipynb #a21bfaa4
 @dataclass(frozen=True)
