@@ -6,11 +6,11 @@
 __all__ = ['PRELOAD', 'GRACE', 'Limits', 'SandboxDied', 'Server', 'Run', 'to_run', 'plain', 'trial_run', 'Sandbox']
 
 # %% ../nbs/02_execution.ipynb #974de59c
-import json, os, signal, socket, subprocess, threading, time
+import json, os, signal, socket, subprocess, sys, threading, time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from .bubblewrap import START, clone_number, command, files_made, python, seccomp_filter
+from .bubblewrap import START, check_readable, clone_number, command, files_made, python, seccomp_filter
 from .confinement import receive, send
 from .plain_data import decode, encode
 
@@ -60,16 +60,17 @@ class Server:
         with open(info) as f: text = f.read()
         self.first = os.pidfd_open(json.loads(text)["child-pid"]) if text.strip() else None
         self.control.settimeout(60)
-        if self.control.recv(16) != b"ready": self.complain(stderr)
+        if (said := self.control.recv(1000).decode()) != sys.version: self.complain(stderr, said)
         self.control.settimeout(None)
         os.close(stderr)
 
-    def complain(self, stderr: int):
+    def complain(self, stderr: int, version: str):
         "Raise what the sandbox said instead of starting."
-        self.process.wait()
-        said = os.pread(stderr, 2000, 0).decode(errors="replace").strip()
         self.close()
-        raise OSError(f"the sandbox does not start: {said or 'bubblewrap ended silently'}. It needs user namespaces (sysctl "
+        errors = os.pread(stderr, 2000, 0).decode(errors="replace").strip()
+        if version: raise OSError(f"in the sandbox runs Python {version}, but here {sys.version}: it finds another libpython; "
+                                  "let LD_LIBRARY_PATH lead to the right one")
+        raise OSError(f"the sandbox does not start: {errors or 'bubblewrap ended silently'}. It needs user namespaces (sysctl "
                       "kernel.unprivileged_userns_clone=1 or user.max_user_namespaces), also inside a container")
 
     def alive(self) -> bool:
@@ -140,6 +141,7 @@ class Sandbox:
             preload: Sequence[str] = (),  # packages imported before any job, so that jobs have them at once
             tools: bool = False,         # whether programs see the system's commands (/usr/bin)
     ):
+        check_readable()
         self.free = threading.BoundedSemaphore(slots or len(os.sched_getaffinity(0)))
         self.preload, self.tools, self.lock = tuple(preload), tools, threading.Lock()
         self.seccomp, self.server, self.closed = seccomp_filter().hex(), None, False

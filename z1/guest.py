@@ -187,7 +187,7 @@ def serve(
     for name in preload: __import__(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect(), gc.freeze()
-    control.send(b"ready")
+    control.send(sys.version.encode())
     while True:
         message, fds, _, _ = socket.recv_fds(control, 16, 1)
         if not message: os._exit(0)
