@@ -44,8 +44,8 @@ PROGRAMS = {
     "netlink": ("import socket\nsocket.socket(socket.AF_NETLINK, socket.SOCK_RAW)", {"error"}),
     "raw socket": ("import socket\nsocket.socket(socket.AF_INET, socket.SOCK_RAW, 1)", {"error"}),
     "secret file": ("print(open('SECRET_FILE').read())", {"error"}),
-    "files": ("import os\nfor top in ('/', *map('/'.__add__, os.listdir('/'))):\n"
-              "    for folder, _, files in os.walk(top):\n        if folder.startswith(('/proc', '/usr', '/lib', '/python', '/packages')): continue\n"
+    "files": ("import os, sys\nfor top in ('/', *map('/'.__add__, os.listdir('/'))):\n"
+              "    for folder, _, files in os.walk(top):\n        if folder.startswith(('/proc', '/usr', '/lib', '/library', '/packages', sys.base_prefix)): continue\n"
               "        for name in files:\n            try: print(open(os.path.join(folder, name)).read(1000)[:200])\n"
               "            except Exception: pass", {"ok", "timeout", "output"}),
     "environment": ("import os\nprint(dict(os.environ))\nprint(open('/proc/self/environ').read())", {"ok"}),
@@ -141,6 +141,8 @@ class TestCases(unittest.TestCase):
     def test_two(self): self.assertTrue(f(2) == 4)
     def test_list(self): self.assertListEqual([f(3)], [6])
 """
+BELOW = "import sys\ndef f(x):\n    g = sys._getframe()\n    while g := g.f_back:\n"    # walks down the stack
+FRAMES = BELOW + "        case = g.f_locals.get('self')\n        if not hasattr(case, 'assertEqual'): continue\n"
 # Code under the tests above. None of these doubles its argument, so none may have all three tests passed and be "ok".
 BESIDE_TESTS = {
     "agrees with everything": "class Yes:\n    def __eq__(self, other): return True\ndef f(x): return Yes()",
@@ -185,4 +187,74 @@ BESIDE_TESTS = {
     "swallows": "def f(x):\n    raise SystemExit(0)",
     "empties the failures": "import gc, unittest\ndef f(x):\n    for o in gc.get_objects():\n        if isinstance(o, unittest.TestResult):\n"
                             "            o.failures.clear(); o.errors.clear(); o.outcomes = {}\n    return 0",
+    # equality again, by classes that are not plainly the code's
+    "agrees, made by exec": "exec('class Yes:\\n    def __eq__(self, other): return True')\ndef f(x): return Yes()",
+    "agrees, by unequal": "class Yes(int): __eq__ = int.__ne__\ndef f(x): return Yes(0)",
+    "agrees, a class": "class Meta(type):\n    def __eq__(cls, other): return True\n    __hash__ = type.__hash__\n"
+                       "class Yes(metaclass=Meta): pass\ndef f(x): return Yes",
+    "agrees, from now on": "class Yes: pass\ndef f(x):\n    Yes.__eq__ = lambda a, b: True\n    return Yes()",
+    "agrees, mock.ANY": "from unittest.mock import ANY\ndef f(x): return ANY",
+    "agrees, a mock told so": "from unittest.mock import MagicMock\ndef f(x):\n    m = MagicMock()\n    m.__eq__.return_value = True\n    return m",
+    "agrees, a mock with a function": "from unittest.mock import MagicMock\ndef f(x):\n    m = MagicMock()\n"
+                                      "    m.__eq__ = lambda self, other: True\n    return m",
+    # exceptions that nobody hears of
+    "raises what unittest hushes up": "import unittest\ndef f(x): raise unittest.case._ShouldStop",
+    "expects its failure": FRAMES + "        if case._outcome: case._outcome.expecting_failure = True\n    return 0",
+    "teaches another equality": FRAMES + "        for kind in (int, list): case.addTypeEqualityFunc(kind, lambda *a, **k: None)\n"
+                                "    return 4 if x == 2 else 0",
+    "swallows in a context manager": "import contextlib\nleave = contextlib._GeneratorContextManager.__exit__\n"
+        "contextlib._GeneratorContextManager.__exit__ = lambda self, *a: leave(self, None, None, None) or True\ndef f(x): return 0",
+    "an exception that rewrites the record": "import gc, unittest\nclass Always(dict):\n    def __setitem__(self, k, v): super().__setitem__(k, 'passed')\n"
+        "class E(Exception):\n    def __str__(self):\n        for o in gc.get_objects():\n"
+        "            if isinstance(o, unittest.TestResult): o.outcomes = Always(o.outcomes)\n        return ''\ndef f(x): raise E",
+    "expects failure of every class": "import unittest\nunittest.TestCase.__unittest_expecting_failure__ = True\ndef f(x): return 0",
+    # other instructions under the same name
+    "swaps what a method closes over": "import unittest\nfor name, m in vars(unittest.TestCase).items():\n    if name.startswith('assert') "
+        "and m.__closure__: m.__closure__[0].cell_contents = lambda *a, **k: None\ndef f(x): return 0",
+    "swaps defaults": "import unittest\nunittest.TestCase.assertEqual.__kwdefaults__ = {'method': lambda *a: None}\n"
+                      "unittest.TestCase.fail.__code__ = (lambda self, msg=None: None).__code__\ndef f(x): return 4 if x == 2 else 0",
+    "a name before the builtin's": "import unittest.case\nwas = getattr\nunittest.case.getattr = lambda o, n, *d: 'MustFail' not in str(o) "
+                                   "if 'expecting' in n else was(o, n, *d)\ndef f(x): return 0",
+    "builtins of its own": "import builtins\nmake = builtins.__build_class__\ndef false(body, name, *bases, **more):\n"
+        "    made = make(body, name, *bases, **more)\n    for n in vars(made):\n        if n.startswith('test'): setattr(made, n, lambda self: None)\n"
+        "    return made\n__builtins__ = dict(vars(builtins), __build_class__=false)\ndef f(x): return 0",
+    "blinds the judge": "import builtins\nbuiltins.any = lambda x: False\nbuiltins.all = lambda x: True\nbuiltins.id = lambda x: 0\n"
+                        "import unittest\nunittest.TestCase.fail = lambda *a: None\ndef f(x): return 0",
+    "rewrites the tests": "def f(x):\n    for n in ('test_one', 'test_two'): setattr(TestCases, n, lambda self: None)\n    return 6",
+    "rewrites the tests' instructions": "def f(x):\n    TestCases.test_one.__code__ = TestCases.test_two.__code__ = "
+                                        "(lambda *a, **k: None).__code__\n    return 6",
+    "asks no more": "def f(x):\n    globals()['__asked__'] = lambda value: 0\n    return {1: 2, 3: 6}.get(x, 0)",
+    # the judge itself
+    "reaches for the judge": BELOW + "        if 'run_tests' in g.f_globals: g.f_globals['report'] = lambda **k: FORGED\n    return 0",
+    "asks nothing absurd": "class Yes:\n    def __eq__(self, other): return True\n" + BELOW
+        + "        if 'ABSURD' in g.f_globals: g.f_globals['ABSURD'] = ()\n    return Yes()",
+    "patches json": "import json, os\nwas = os.write\njson.dumps = lambda *a, **k: FORGED\njson.JSONEncoder.encode = lambda *a: FORGED\n"
+                    "os.write = lambda fd, data: was(fd, FORGED.encode() if fd == 101 else data)\ndef f(x): return 0",
+    "writes all of a report": "import os\nos.write(101, FORGED.encode())\nos._exit(0)",
+}
+FORGED = ('{"dict": [["outcomes", {"dict": [["TestCases.test_one", "passed"], ["TestCases.test_two", "passed"], '
+          '["TestCases.test_list", "passed"]]}], ["tampered", null]]}\n')
+BESIDE_TESTS = {name: source.replace("FORGED", repr(FORGED)) for name, source in BESIDE_TESTS.items()}
+
+BORROWING = """
+import math, unittest
+import numpy as np
+import numpy.testing
+class TestCases(unittest.TestCase):
+    def test_one(self): np.testing.assert_allclose(f(1), 2)
+    def test_two(self): assert isinstance(f(2), dict) and len(f(2)) == 3
+    def test_list(self): assert math.isclose(f(3), 6)
+"""
+RIGHT_BUT_ONE = "def f(x): return {1: 2, 2: 3, 3: 1} if x == 2 else 6\n"     # f(1) is wrong
+# Code under the tests above, which borrow assertions from elsewhere. None of these may pass.
+BESIDE_BORROWERS = {
+    "a made-up library": RIGHT_BUT_ONE + "import sys, unittest.mock\nsys.modules['numpy'] = sys.modules['numpy.testing'] = unittest.mock.MagicMock()",
+    "a library that asserts nothing": RIGHT_BUT_ONE + "import numpy.testing\nnumpy.testing.assert_allclose = lambda *a, **k: None",
+    "a library that asserts nothing, by exec": RIGHT_BUT_ONE + "exec('import numpy.testing\\ndef no(*a, **k): pass\\n"
+                                               "numpy.testing.assert_allclose = no')",
+    "a library that prints": RIGHT_BUT_ONE + "import numpy.testing\nnumpy.testing.assert_allclose = print",
+    "an assertion that is a mock": RIGHT_BUT_ONE + "import numpy.testing\nfrom unittest.mock import Mock\nnumpy.testing.assert_allclose = Mock()",
+    "close to everything": "import math\nmath.isclose = lambda *a, **k: True\ndef f(x): return {1: 2, 2: 3, 3: 1} if x == 2 else 2",
+    "a length of its own": "len = lambda x: 3\ndef f(x): return {} if x == 2 else 2.0 * x",
+    "a kind of its own": "isinstance = lambda *a: True\ndef f(x): return [1, 2, 3] if x == 2 else 2.0 * x",
 }

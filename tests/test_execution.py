@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import hostile
-from hostile import BESIDE_TESTS, EXACTLY_TEN, FUNCTIONS, PROGRAMS, SECRET, TEST
+from hostile import BESIDE_BORROWERS, BESIDE_TESTS, BORROWING, EXACTLY_TEN, FUNCTIONS, PROGRAMS, SECRET, TEST
 from z1.core import root
 from z1.execution import Limits, Sandbox
 
@@ -45,8 +45,8 @@ def call(sandbox, name):
     if run.status not in statuses or run.status == "ok" and run.value not in (value, None): return f"{name}: {run}"
 
 
-def test_beside(sandbox, name):
-    run = sandbox.tests(BESIDE_TESTS[name], TEST, LIMITS)
+def test_beside(sandbox, name, source, tests):
+    run = sandbox.tests(source, tests, LIMITS)
     passed = run.value is not None and [run.value.get(f"TestCases.{t}") for t in ("test_one", "test_two", "test_list")] == 3 * ["passed"]
     if run.status == "ok" and passed: return f"{name}: {run}"
 test_beside.__test__ = False
@@ -56,7 +56,8 @@ def jobs(sandbox, host):
     "Every attack as something to call."
     yield from (lambda n=name, s=source: attack(sandbox, host, n, s) for name, (source, _) in PROGRAMS.items())
     yield from (lambda n=name: call(sandbox, n) for name in FUNCTIONS)
-    yield from (lambda n=name: test_beside(sandbox, n) for name in BESIDE_TESTS)
+    for attacks, tests in ((BESIDE_TESTS, TEST), (BESIDE_BORROWERS, BORROWING)):
+        yield from (lambda n=name, s=source, t=tests: test_beside(sandbox, n, s, t) for name, source in attacks.items())
 
 
 def good(sandbox):
@@ -154,6 +155,75 @@ def test_large_input(sandbox):
     text = "7\n" * 2_000_000
     [run] = sandbox.programs("import sys\nprint(sum(map(int, sys.stdin)))", [text], Limits(seconds=20))
     assert run.stdout == b"14000000\n"
+
+
+# What a program asks of its standard input and output, and would hear if it were run as `python solution.py < file`.
+STREAMS = {
+    "size": "os.fstat(0).st_size", "kind": "stat.S_ISREG(os.fstat(0).st_mode)", "number": "sys.stdin.fileno(), sys.stdout.fileno()",
+    "terminal": "sys.stdin.isatty(), os.isatty(0), sys.stdin.buffer.isatty()", "names": "sys.stdin.name, sys.stdout.name, sys.stdin.mode",
+    "read by size": "os.read(0, os.fstat(0).st_size)", "buffer": "sys.stdin.buffer.read()", "raw": "sys.stdin.buffer.raw.read()",
+    "lines": "sys.stdin.readline(), sys.stdin.buffer.readline(), input()", "all lines": "sys.stdin.readlines()",
+    "again": "sys.stdin.read(), sys.stdin.seek(0), sys.stdin.read(), sys.stdin.seekable(), sys.stdin.tell()",
+    "opened": "open(0).read()", "opened as bytes": "open(0, 'rb').read(), os.fstat(0).st_size", "by path": "open('/dev/stdin').read()",
+    "its end": "os.lseek(0, 0, os.SEEK_END)", "mapped": "mmap.mmap(0, 0, prot=mmap.PROT_READ)[:3]", "ready": "select.select([0], [], [], 0)[0]",
+    "the first": "sys.stdin is sys.__stdin__, sys.stdin.encoding, sys.stdin.errors", "closed": "sys.stdin.close(), sys.stdin.closed",
+    "writable": "sys.stdin.writable(), os.access('/dev/stdin', os.W_OK)", "fileinput": "list(fileinput.input('-'))",
+    "flags": "fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE", "gone": "os.close(0)", "doubled": "os.dup2(os.open('/dev/null', 0), 0), input()[:0]",
+}
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_standard_input_is_a_file(sandbox, tmp_path, reuse):
+    heads = "import fcntl, fileinput, mmap, os, select, stat, sys\n"
+    inputs = ["ab\nc d\n\u00e9\n", "x\n" * 70_000, "1\n2\n3"]
+    for name, asks in STREAMS.items():
+        source = f"{heads}try: print(({asks},))\nexcept Exception as e: print(type(e).__name__)"
+        runs = list(sandbox.programs(source, inputs, Limits(seconds=20, memory=512), reuse))
+        for text, run in zip(inputs, runs, strict=True):
+            (tmp_path/"file").write_text(text)
+            with open(tmp_path/"file") as f:
+                os.chmod(tmp_path/"file", 0o400)
+                real = subprocess.run([sys.executable, "-X", "utf8=0", "-c", source], stdin=f, capture_output=True, env={"LANG": "C.UTF-8"})
+            if name == "writable" and os.getuid() == 0: real.stdout = b"(False, False)\n"      # root may write anything
+            os.chmod(tmp_path/"file", 0o600)
+            assert (run.status, run.stdout) == ("ok", real.stdout), (name, run.stderr)
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("ending", ["", "sys.stdout.close()", "sys.stdout = None", "sys.stdout = open(os.devnull, 'w')", "os._exit((sys.stdout.flush(), 0)[1])",
+                                    "sys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint('y')",
+                                    "os.write(1, b'y\\n')", "print('e', file=sys.stderr)", "sys.exit()", "os.dup2(2, 1)"])
+def test_output_arrives_however_a_program_leaves_its_streams(sandbox, ending, reuse):
+    source = f"import io, os, sys\nprint('x', input())\n{ending}"
+    real = subprocess.run([sys.executable, "-c", source], input=b"1\n", capture_output=True, env={"LANG": "C.UTF-8"})
+    runs = list(sandbox.programs(source, ["1\n", "1\n"], LIMITS, reuse))
+    if "_exit" in ending and reuse: return                                     # ends the process, so the second run is another's
+    assert [(r.status, r.stdout) for r in runs] == 2 * [("ok", real.stdout)], runs
+    assert [r.stderr for r in runs] == 2 * [real.stderr.decode()]
+
+
+def test_descriptors_that_a_run_closes_are_back_in_the_next(sandbox):
+    "Also where that happens late, since the file object is part of a ring."
+    for line in ("f = open(0); ring = [f]; ring.append(ring)", "import os; os.close(0); os.close(1)", "import sys; sys.stdout = open(1, 'w')"):
+        source = f"print(input(), flush=True)\n{line}\ndef g(): return g"
+        assert [r.stdout for r in sandbox.programs(source, "12345", LIMITS, reuse=True)] == [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"]
+
+
+def test_a_program_may_not_change_the_next_input(sandbox):
+    source = "import os\nos.chmod('/proc/self/fd/0', 0o600)\nopen('/proc/self/fd/0', 'w').write('9')\nprint(open(0).read())"
+    for reuse in (False, True):
+        assert [r.stdout for r in sandbox.programs(source, "123", LIMITS, reuse)] == 3 * [b"9\n"]
+
+
+@pytest.mark.parametrize("line", [b"NaN", b"1e999", str(2 ** 70).encode(), b"9" * 5000, b'{"float": 1' + b"0" * 400 + b"}", b'{"complex": [1, 2, 3]}',
+                                  b'{"int": 5}', b'{"set": [[]]}', b'{"bytes": 3}', b'"\\ud800"', b"\xff", b"[" * 100_000, b"{}", b'{"dict": [[1]]}'])
+def test_an_answer_that_the_program_wrote_itself_ends_nothing(sandbox, line):
+    "Numbers without end, half characters, and what `encode` never says."
+    source = f"import os\nos.write(101, {line!r} + b'\\n')\ndef f(x): return x"
+    [run] = sandbox.calls(source, "f", [[1]], LIMITS)
+    assert run.status in ("ok", "odd")
+    assert sandbox.tests(source, TEST, LIMITS).status in ("exit", "tampered")
+    assert [r.status for r in sandbox.programs(source + "\nprint(1)", ["", ""], LIMITS, reuse=True)][0] in ("ok", "error")
+    assert good(sandbox)
 
 
 def test_a_killed_sandbox_is_replaced():

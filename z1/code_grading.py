@@ -105,9 +105,9 @@ REASONS = {"exit": "exit status {code}", "error": "an exception", "timeout": "ti
            "tampered": "the tests were tampered with"}
 
 def why(run: Run) -> str:
-    "Why a run is no success, in a few words, with the last line of an exception."
+    "Why a run is no success, in a few words, with the last line of an exception or how it tampered."
     reason, said = REASONS.get(run.status, run.status).format(code=run.code), run.stderr.strip().rpartition("\n")[2]
-    return f"{reason}: {said[:100]}" if run.status == "error" and said else reason
+    return f"{reason}: {said[:100]}" if run.status in ("error", "tampered") and said else reason
 
 def judge_run(run: Run | None, kind: str, expected: object) -> tuple[bool, bool, str]:
     "Strict verdict, lenient verdict and reason of one test; no run at all is a failed one."
