@@ -15,7 +15,7 @@ RESULTS   := data/results/$(RUN)
 DONE      := $(RESULTS)/notebooks
 MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
 # Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
-OTHERS    := trial confinement child guest bubblewrap execution fences maths code_grading benchmark_files benchmarks scoring \
+OTHERS    := plain_data trial confinement child guest bubblewrap execution fences maths code_grading benchmark_files benchmarks scoring \
              problem_files filters curation trajectories checkpoints finetune planner paper_recipe \
              statistics metrics comparison report figures paper_figures lm_harness
 COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
