@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from .window import HINT, DelimitedWindow, NoThinking, Policy, ShiftedWindow, SwitchPenalty, Unlimited
 
@@ -64,6 +64,8 @@ def read_tokenizer(
         tokenizer: PreTrainedTokenizerBase | str | Path,  # or where it is: a folder, a name on the hub
 ) -> tuple[PreTrainedTokenizerBase, tuple[int, ...]]:
     "The tokenizer of a model that runs elsewhere, and the ends that the files beside it declare."
+    from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig
+
     if isinstance(tokenizer, (str, Path)): tokenizer = AutoTokenizer.from_pretrained(tokenizer)
     place, configs = getattr(tokenizer, "name_or_path", ""), []
     for read in (GenerationConfig.from_pretrained, lambda place: PreTrainedConfig.get_config_dict(place)[0]):
