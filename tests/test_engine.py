@@ -1,7 +1,9 @@
 "The transformers engine against the reference loop of nbs/05_window.ipynb, token by token, in float32."
 import copy
 import json
+import random
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +112,34 @@ def test_early_ends_leave_their_neighbours_alone(model, reference, prompts):
     outputs = run(model, requests)
     assert len({len(ids) for ids in outputs}) > 4
     assert outputs == [reference(r) for r in requests]
+
+
+def spoilt(ids, rng):
+    "A draft that is right, wrong somewhere, cut, too long, or nothing of this model's."
+    at = rng.randrange(len(ids))
+    return rng.choice([ids, ids[:at] + ((ids[at] + 1) % VOCABULARY,) + ids[at + 1:], ids[:at], ids * 2, ids[at:], (VOCABULARY + 9,) + ids])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), WARM])
+def test_a_draft_changes_nothing(model, prompts, sampling):
+    rng = random.Random(4)
+    requests = [Request(p, policy, seed=3) for p in prompts[::2] for eos in (EOS, MANY) for policy in policies(eos)]
+    outputs = run(model, requests, sampling)
+    drafted = [replace(r, draft=spoilt(ids, rng)) for r, ids in zip(requests, outputs)]
+    assert run(model, drafted, sampling) == outputs
+    assert run(model, drafted[::-1], sampling, batch_tokens=900)[::-1] == outputs
+    started = [replace(r, start=ids[:len(ids) // 2]) for r, ids in zip(drafted, outputs)]
+    assert run(model, started, sampling) == run(model, [replace(r, draft=()) for r in started], sampling)
+
+
+def test_a_right_draft_is_read_and_not_written(model, prompts):
+    requests = [Request(p, HardCut(50, (VOCABULARY,))) for p in prompts]
+    drafted = [replace(r, draft=ids) for r, ids in zip(requests, run(model, requests))]
+    steps = []
+    hook = model.register_forward_pre_hook(lambda *x: steps.append(x[2]["input_ids"].shape[1]), with_kwargs=True)
+    run(model, drafted)
+    hook.remove()
+    assert len(steps) == 1 and steps[0] == max(map(len, prompts)) + 49
 
 
 def tokens_read(model, requests, sampling=Sampling(), **kwargs):

@@ -10,6 +10,7 @@ __all__ = ['TAIL_TOKENS', 'READ_TOKENS', 'TIE', 'WindowProcessor', 'Finished', '
 # %% ../nbs/05b_batch.ipynb #80270aaf
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from math import prod
 from os.path import commonprefix
 
@@ -260,21 +261,22 @@ class Batch:
 
 # %% ../nbs/05b_batch.ipynb #620132a0
 TIE = 1e-4  # scores that differ by less are equal but for rounding
-def proposed(request: Request) -> tuple[int, ...]:
+def proposed(request: Request, vocabulary: int) -> tuple[int, ...]:
     "The part of a request's draft that can be checked: what comes after its start, as long as the model is free."
     n, policy = len(request.start), request.policy
-    return request.draft[n:max(policy.limit - 1, n)] if request.draft[:n] == request.start and not policy.switch_ids else ()
+    if request.draft[:n] != request.start or policy.switch_ids: return ()
+    return tuple(takewhile(vocabulary.__gt__, request.draft[n:max(policy.limit - 1, n)]))
 
 def accept_drafts(model: PreTrainedModel, rows: list[tuple[int, Request]]) -> Iterator[tuple[int, Request]]:
     "The rows, with all of their drafts that the model would have written, and its next token, in their `start`."
-    def size(row): return len(row[1].prompt_ids) + len(row[1].start + proposed(row[1]))
-    yield from (row for row in rows if not proposed(row[1]))
-    longer = sorted((row for row in rows if proposed(row[1])), key=size)
+    drafted = [(number, r, proposed(r, model.config.vocab_size)) for number, r in rows]
+    yield from ((number, r) for number, r, draft in drafted if not draft)
+    def size(row): return len(row[1].prompt_ids + row[1].start + row[2])
+    longer = sorted((row for row in drafted if row[2]), key=size)
     for part in groups(longer, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
-        drafts = [proposed(r) for _, r in part]
-        found = read(model, [r.prompt_ids + r.start + d for (_, r), d in zip(part, drafts)])
+        found = read(model, [r.prompt_ids + r.start + draft for _, r, draft in part])
         best, own = found.max(2)
-        for j, ((number, r), draft) in enumerate(zip(part, drafts)):
+        for j, (number, r, draft) in enumerate(part):
             n = len(r.prompt_ids + r.start) - 1                     # the column that says what comes first in the draft
             liked = found[j, range(n, n + len(draft)), draft] >= best[j, n:n + len(draft)] - TIE
             agreed = int(liked.long().cumprod(0).sum())

@@ -133,7 +133,7 @@ def check_requests(
         if r.longest > context:
             raise ValueError(f"{name}: a prompt of {len(r.prompt_ids)} and {r.policy.max_tokens} new tokens make "
                              f"{r.longest}, but the context is {context}: shorten either")
-        if (top := max(mentioned(r.policy).union(r.prompt_ids, r.start, r.draft))) >= vocabulary:
+        if (top := max(mentioned(r.policy).union(r.prompt_ids, r.start))) >= vocabulary:
             raise ValueError(f"{name}: there is no token {top} in a vocabulary of {vocabulary}: "
                              "encode prompt and hint with this model's tokenizer")
     return requests
