@@ -31,7 +31,7 @@ def run_program(job: dict, feed: int, value: int):
 # %% ../nbs/01d_guest.ipynb #8147a103
 def run_programs(job: dict, feed: int, value: int):
     "Child: run the compiled source on one input after the other, each time in a new main module."
-    job["code"] = compile(job["source"], SOLUTION, "exec", dont_inherit=True)
+    job["code"], job["opens"] = compile(job["source"], SOLUTION, "exec", dont_inherit=True), "open" in job["source"]
     kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, 102) for fd in (0, 1, 2)]
     with open(feed, encoding="ascii") as turns:
         for _ in turns:
@@ -42,7 +42,7 @@ def run_again(job: dict, kept: list[int]):  # kept: descriptors of the three str
     "Run the program on what lies in its input now; ends the process if it fails, forks or leaves threads behind."
     me, sys.argv, sys.modules["__main__"] = os.getpid(), [SOLUTION], types.ModuleType("__main__")
     sys.stdin = sys.stdout = sys.stderr = None
-    gc.collect()              # what the last run opened closes now, and not the descriptors of this one
+    if job["opens"]: gc.collect()        # what the last run opened closes now, and not the descriptors of this one
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(kept[fd], fd)
         vars(sys)[name] = vars(sys)[f"__{name}__"] = standard(fd)
