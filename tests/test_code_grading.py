@@ -1,5 +1,5 @@
 "Programs graded: the table of comparisons, lazy and lying sandboxes, and the real one where bubblewrap is installed."
-import gzip, json, shutil
+import gzip, json, shutil, sys
 from types import SimpleNamespace
 
 import pytest
@@ -228,7 +228,15 @@ def test_bad_options(options):
     with pytest.raises(ValueError, match="use "): CodeGrader(Scripted(), **options)
 
 
-def test_the_prelude_follows_the_future():
+@pytest.fixture
+def own_limits():
+    "The prelude lifts Python's limits; the tests that follow in this process have theirs back."
+    depth, digits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+    yield
+    sys.setrecursionlimit(depth), sys.set_int_max_str_digits(digits)
+
+
+def test_the_prelude_follows_the_future(own_limits):
     code = with_prelude(LCB_PRELUDE, '"doc"\nfrom __future__ import annotations\ndef f(x: Undefined): return gcd(x, 4)')
     names = {}
     exec(compile(code, "x", "exec"), names)
