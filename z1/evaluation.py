@@ -183,9 +183,10 @@ def to_sample(
 
 # %% ../nbs/11_evaluation.ipynb #ba2fadab
 def free_trajectories(ledger: Ledger, problems: list[Problem], policies: list[Policy]) -> dict[str, tuple[int, ...]]:
-    "What a sweep's ledger says the model wrote freely, by problem."
+    "What a sweep's ledger says the model wrote freely, by problem, in the order of the problems."
     keys = {name(policy, p, 0): p.id for policy in dict.fromkeys(free_policies(policies)) for p in problems}
-    return {keys[row[ledger.key]]: tuple(row["ids"]) for row in ledger.rows() if row[ledger.key] in keys}
+    found = {row[ledger.key]: tuple(row["ids"]) for row in ledger.rows() if row[ledger.key] in keys}
+    return {id: found[key] for key, id in keys.items() if key in found}
 
 def read_drafts(path: str | Path, model: str, seed: int) -> dict[str, tuple[int, ...]]:
     "The thoughts that one model had at its last run, by problem; none if there is no such file."
