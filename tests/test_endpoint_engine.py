@@ -162,8 +162,8 @@ SHAPES = {"no choices": {"choices": []}, "a list": [1], "null": None, "choices":
 
 
 @contextmanager
-def serve(kind="ids", **kwargs):
-    server = Server(kind, **kwargs)
+def serve(kind="ids", of=Server, **kwargs):
+    server = of(kind, **kwargs)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try: yield server
@@ -478,16 +478,7 @@ def answers(odd, kind, prompt):
     return type("Asked", (Server,), {"complete": complete})
 
 
-@contextmanager
-def serve_odd(odd, kind, prompt):
-    server = answers(odd, kind, prompt)(kind)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try: yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serve_odd(odd, kind, prompt): return serve(kind, of=answers(odd, kind, prompt))
 
 
 def harvest(engine, requests):
