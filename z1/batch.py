@@ -102,14 +102,13 @@ def processors(requests: Sequence[Request], begin: Sequence[int], sampling: Samp
 class RoomyLayer(DynamicLayer):
     "A cache layer with room for the columns to come."
     room = ()  # two tensors (rows, heads, capacity, width): keys and values
-    def __init__(self, spare: int = 128, pool: tuple[dict, dict] = ()):
+    def __init__(self, spare: int = 128, pool: dict | None = None):
         super().__init__()
         self.spare, self.pool = spare, pool  # columns beyond those needed; memory that another batch has done with
     def reserve(self, rows, columns, *like):  # like: keys and values of the same type and heads
         "Make room for `columns` columns and some to spare, and move in; what is not written yet is 0."
-        shapes = [(rows, x.shape[1], columns + self.spare, x.shape[3]) for x in like]
-        if self.room or not self.pool: room = [x.new_empty(shape) for x, shape in zip(like, shapes)]
-        else: room = [used_again(pool, x, shape) for pool, x, shape in zip(self.pool, like, shapes)]
+        pool = {} if self.room or self.pool is None else self.pool                # what is moved must not be written over
+        room = [used_again(pool, i, x, (rows, x.shape[1], columns + self.spare, x.shape[3])) for i, x in enumerate(like)]
         old = self.get_seq_length() if self.room else 0
         for new, was in zip(room, self.room): new[:, :, :old] = was[:, :, :old]
         for new in room: new[:, :, old:columns] = 0
@@ -129,10 +128,10 @@ class RoomyLayer(DynamicLayer):
         for x in self.room: x[moved, :, first:n] = x[[rows[j] for j in moved], :, first:n]
         self.room = [x[:len(rows), :, first:] for x in self.room]
         self.show(n - first)
-def used_again(pool: dict, like: torch.Tensor, shape: tuple) -> torch.Tensor:
+def used_again(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
     "A tensor of that shape, in the pool's memory; new memory costs far more when it is first touched than to write to."
-    if "memory" not in pool or pool["memory"].numel() < prod(shape): pool["memory"] = like.new_empty(prod(shape))
-    return pool["memory"][:prod(shape)].view(shape)
+    if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_empty(prod(shape))
+    return pool[key][:prod(shape)].view(shape)
 def new_cache(
         model: PreTrainedModel,
         spare: int = 128,              # columns reserved beyond those that are needed
@@ -143,7 +142,7 @@ def new_cache(
     if odd := {type(x).__name__ for x in cache.layers} - {"DynamicLayer"}:
         raise ValueError(f"the model's cache has {sorted(odd)}: this engine knows full attention only")
     pools = {} if pools is None else pools
-    cache.layers = [RoomyLayer(spare, pools.setdefault(i, ({}, {}))) for i in range(len(cache.layers))]
+    cache.layers = [RoomyLayer(spare, pools.setdefault(i, {})) for i in range(len(cache.layers))]
     return cache
 
 # %% ../nbs/05b_batch.ipynb #b73b111e
@@ -194,7 +193,8 @@ def scores(
 ) -> torch.Tensor:                   # (rows, vocabulary)
     "What the model would write next."
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, past_key_values=cache,
+                logits_to_keep=1)
     return out.logits[:, -1].float()
 
 @torch.no_grad()
