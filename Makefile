@@ -94,12 +94,15 @@ figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(REC
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
 
+# Papermill's check of formats builds a grammar of web addresses at every start, for a second; no notebook holds a format.
+PAPERMILL := $(BIN)/python -c 'import sys; sys.modules["rfc3987_syntax"] = None; from papermill.cli import papermill; papermill()'
+
 # Run a notebook under a temporary name. The finished one is the sign that its results are there; one that failed is
 # kept beside it as *.failed.ipynb.
 define notebook
 @mkdir -p $(DONE)
 @echo "$(notdir $(basename $@))"
-@$(BIN)/papermill --no-progress-bar --log-level ERROR $< $@.part $(1) > $@.log 2>&1 \
+@$(PAPERMILL) --no-progress-bar --log-level ERROR $< $@.part $(1) > $@.log 2>&1 \
   && mv $@.part $@ && rm -f $@.log $(@:.ipynb=.failed.ipynb) \
   || { mv -f $@.part $(@:.ipynb=.failed.ipynb) 2>/dev/null; tail -n 20 $@.log; \
        echo "failed: look at $(@:.ipynb=.failed.ipynb)"; exit 1; }

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Z1_POLICIES', 'R1_POLICIES', 'Z1_WINDOWS', 'R1_WINDOWS', 'MODELS', 'NANO', 'SHARES_TAKEN', 'FULL_STEPS', 'SUBSETS',
            'Z1_LONG', 'R1_LONG', 'GPU', 'SMOKE', 'RECIPES', 'ModelRecipe', 'Recipe', 'take', 'enlarge', 'shrink',
-           'get_recipe', 'training_problems', 'test_problems', 'word_problems', 'spoken', 'make_tokenizer',
-           'model_policies', 'dataset_path', 'model_folder', 'results_folder', 'figures_folder', 'training_rows',
-           'recipe_hash']
+           'get_recipe', 'training_problems', 'drawn_tests', 'test_problems', 'word_problems', 'spoken',
+           'make_tokenizer', 'model_policies', 'dataset_path', 'model_folder', 'results_folder', 'figures_folder',
+           'training_rows', 'recipe_hash']
 
 # %% ../nbs/14_recipes.ipynb #83fd71bd
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from .core import Problem, fingerprint, root
+from .core import JSON_TEXT, Problem, atomic, fingerprint, root
 from .dataset import CHATML, PIECES, load_rows, train_tokenizer
 from .evaluation import make_policies
 from .programs import ANSWER_LEAD, SHARES, STYLES, make_problem, make_problems, make_word_problem
@@ -110,9 +111,21 @@ def training_problems(recipe: Recipe) -> Iterator[Problem]:
     "The problems that the models learn from."
     return make_problems("train", recipe.problems, recipe.data_seed, recipe.train_shares)
 
-def test_problems(recipe: Recipe) -> list[Problem]:
-    "The held-out programs."
-    return list(make_problems("test", recipe.test_problems, recipe.test_seed, recipe.test_shares))
+def drawn_tests(recipe: Recipe) -> Path:
+    "Where the held-out programs lie once they are drawn; another recipe or generator has another file."
+    first = [make_problem("test", i, recipe.test_seed, recipe.test_shares) for i in range(20)]
+    return root()/"data"/"datasets"/recipe.name/f"test-{fingerprint({'first': first, 'n': recipe.test_problems})}.jsonl"
+
+def test_problems(recipe: Recipe, save: bool = False) -> list[Problem]:  # save: draw them anew and keep them
+    "The held-out programs; those kept by the `exp_generate` notebook, or drawn (100 programs are thrown away for each)."
+    path = drawn_tests(recipe)
+    if path.exists() and not save:
+        try: return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (ValueError, TypeError) as e: raise ValueError(f"{path}: not the held-out programs; delete it") from e
+    problems = list(make_problems("test", recipe.test_problems, recipe.test_seed, recipe.test_shares))
+    if save:
+        with atomic(path) as temp: temp.write_text("".join(json.dumps(asdict(p)) + "\n" for p in problems), **JSON_TEXT)
+    return problems
 
 def word_problems(recipe: Recipe) -> list[Problem]:
     "The out-of-domain problems."

@@ -30,9 +30,10 @@ class TransformersEngine:
     def __init__(self,
             model: PreTrainedModel,
             tokenizer: PreTrainedTokenizerBase,
-            batch_tokens: int = 2**18):  # most cache positions in a batch; memory sets the limit
+            batch_tokens: int | None = None):  # most cache positions in a batch; None: 2**18, and 2**16 on a CPU
         if model.training: raise ValueError("the model is in training mode: pass model.eval()")
-        self.model, self.tokenizer, self.batch_tokens = model, tokenizer, batch_tokens
+        self.model, self.tokenizer = model, tokenizer
+        self.batch_tokens = batch_tokens or (2**16 if model.device.type == "cpu" else 2**18)
         self.context, self.vocabulary = model.config.max_position_embeddings, model.config.vocab_size
         self.eos_ids = model_ends(tokenizer, model.generation_config, model.config)
     @classmethod
