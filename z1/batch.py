@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TAIL_TOKENS', 'READ_TOKENS', 'TIE', 'WindowProcessor', 'Finished', 'gumbel', 'GumbelProcessor', 'PenaltyProcessor',
            'processors', 'RoomyLayer', 'used_again', 'new_cache', 'trunks', 'groups', 'table', 'scores', 'read',
-           'Batch', 'proposed', 'accept_drafts']
+           'read_trunks', 'Batch', 'proposed', 'accept_drafts']
 
 # %% ../nbs/05b_batch.ipynb #80270aaf
 from collections.abc import Iterator, Sequence
@@ -106,12 +106,11 @@ class RoomyLayer(DynamicLayer):
         super().__init__()
         self.spare, self.pool = spare, pool  # columns beyond those needed; memory that another batch has done with
     def reserve(self, rows, columns, *like):  # like: keys and values of the same type and heads
-        "Make room for `columns` columns and some to spare, and move in; what is not written yet is 0."
+        "Make room for `columns` columns and some to spare, and move in; what is not written yet is some finite number."
         pool = {} if self.room or self.pool is None else self.pool                # what is moved must not be written over
         room = [used_again(pool, i, x, (rows, x.shape[1], columns + self.spare, x.shape[3])) for i, x in enumerate(like)]
         old = self.get_seq_length() if self.room else 0
         for new, was in zip(room, self.room): new[:, :, :old] = was[:, :, :old]
-        for new in room: new[:, :, old:columns] = 0
         self.room, self.is_initialized = room, True
         self.show(columns)
     def show(self, columns):
@@ -130,7 +129,7 @@ class RoomyLayer(DynamicLayer):
         self.show(n - first)
 def used_again(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
     "A tensor of that shape, in the pool's memory; new memory costs far more when it is first touched than to write to."
-    if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_empty(prod(shape))
+    if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_zeros(prod(shape))
     return pool[key][:prod(shape)].view(shape)
 def new_cache(
         model: PreTrainedModel,
@@ -208,30 +207,44 @@ def read(
     width = max(map(len, known))
     ids = torch.tensor([k + (0,) * (width - len(k)) for k in known], device=model.device)
     return model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep).logits
+def read_trunks(
+        model: PreTrainedModel,
+        wanted: dict[int, tuple[int, ...]],  # row -> the ids that it begins with
+        readings: dict[int, tuple | None],   # row -> ids, cache and row in it of something read before
+) -> Iterator[dict]:                         # row -> cache, and row in it; a few rows at a time
+    "Read the beginning of each row, or find it in what was read before."
+    found = {t: (r[1], r[2]) for t, ids in wanted.items() if (r := readings[t]) and r[0][:len(ids)] == ids}
+    if found: yield found
+    pools, rest = {}, sorted((t for t in wanted if t not in found), key=lambda t: len(wanted[t]))
+    for part in groups(rest, READ_TOKENS, lambda t: len(wanted[t])):
+        read(model, [wanted[t] for t in part], cache := new_cache(model, 0, pools), keep=1)
+        yield {t: (cache, j) for j, t in enumerate(part)}
+
 
 # %% ../nbs/05b_batch.ipynb #1b0a1c9b
 class Batch:
     "Requests being decoded side by side."
     def __init__(self, model: PreTrainedModel, rows: list[tuple[int, Request]], sampling: Sampling,
-            pools: dict | None = None):  # memory of a batch before this one
+            pools: dict | None = None,     # memory of a batch before this one
+            readings: dict | None = None): # what was read of prompts before: `accept_drafts` fills it
         self.model, self.rows, self.sampling = model, rows, sampling
         known, (trunk, tail) = [r.prompt_ids + r.start for _, r in rows], trunks([r for _, r in rows])
         self.ids, self.mask = table(known, model.device)                           # (rows, width) each
         self.begin = [self.ids.shape[1] - len(r.start) for _, r in rows]  # column of each row's first output
         self.cache = new_cache(model, tail + max(r.policy.max_tokens - len(r.start) for _, r in rows), pools)
-        self._read(known, trunk, tail)
+        self._read(known, trunk, tail, readings or {})
         self._settle()
-    def _read(self, known, trunk, tail):  # all but the newest token of each row
+    def _read(self, known, trunk, tail, readings):  # all but the newest token of each row
         copied = [max(len(k) - 1 - tail, 0) for k in known]
-        size, wide = copied.__getitem__, max(copied)
-        for part in groups(sorted({t for t in trunk if copied[t]}, key=size), READ_TOKENS, size):
-            read(self.model, [known[t][:size(t)] for t in part], cache := new_cache(self.model, 0), keep=1)
-            at = {t: j for j, t in enumerate(part)}
-            for layer, source in zip(self.cache.layers, cache.layers):
-                if not layer.room: layer.reserve(len(known), wide, source.keys, source.values)
-                for room, x in zip(layer.room, (source.keys, source.values)):
-                    for i, t in enumerate(trunk):
-                        if t in at: room[i, :, wide - size(i):wide] = x[at[t], :, :size(i)]
+        wide, wanted = max(copied), {t: known[t][:copied[t]] for t in trunk if copied[t]}
+        for caches in read_trunks(self.model, wanted, {t: readings.get(r.prompt_ids) for t, (_, r) in enumerate(self.rows)}):
+            for layer, n in zip(self.cache.layers, range(wide and len(self.cache.layers))):
+                for i, t in enumerate(trunk):
+                    if t not in caches: continue
+                    cache, j = caches[t]
+                    source = cache.layers[n].keys, cache.layers[n].values
+                    if not layer.room: layer.reserve(len(known), wide, *source)
+                    for room, x in zip(layer.room, source): room[i, :, wide - copied[i]:wide] = x[j, :, :copied[i]]
         if tail: scores(self.model, self.ids[:, wide:-1], self.mask[:, :-1], self.cache)
     def _settle(self):
         requests = [r for _, r in self.rows]
@@ -267,14 +280,22 @@ def proposed(request: Request, vocabulary: int) -> tuple[int, ...]:
     if request.draft[:n] != request.start or policy.switch_ids: return ()
     return tuple(takewhile(vocabulary.__gt__, request.draft[n:max(policy.limit - 1, n)]))
 
-def accept_drafts(model: PreTrainedModel, rows: list[tuple[int, Request]]) -> Iterator[tuple[int, Request]]:
+def accept_drafts(
+        model: PreTrainedModel,
+        rows: list[tuple[int, Request]],
+        readings: dict | None = None,  # takes in what is read, for batches to come: prompt -> ids, cache, row in it
+        most: int = 2**18,             # largest number of cache positions to keep there
+) -> Iterator[tuple[int, Request]]:
     "The rows, with all of their drafts that the model would have written, and its next token, in their `start`."
     drafted = [(number, r, proposed(r, model.config.vocab_size)) for number, r in rows]
     yield from ((number, r) for number, r, draft in drafted if not draft)
     def size(row): return len(row[1].prompt_ids + row[1].start + row[2])
     longer = sorted((row for row in drafted if row[2]), key=size)
     for part in groups(longer, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
-        found = read(model, [r.prompt_ids + r.start + draft for _, r, draft in part])
+        known = [r.prompt_ids + r.start + draft for _, r, draft in part]
+        cache = new_cache(model, 0) if readings is not None and (most := most - len(part) * len(known[-1])) >= 0 else None
+        found = read(model, known, cache)
+        if cache: readings |= {r.prompt_ids: (ids, cache, j) for j, ((_, r, _), ids) in enumerate(zip(part, known))}
         best, own = found.max(2)
         for j, (number, r, draft) in enumerate(part):
             n = len(r.prompt_ids + r.start) - 1                     # the column that says what comes first in the draft

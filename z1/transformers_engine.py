@@ -35,6 +35,7 @@ class TransformersEngine:
         self.model, self.tokenizer = model, tokenizer
         self.batch_tokens = batch_tokens or (2**16 if model.device.type == "cpu" else 2**18)
         self.context, self.vocabulary = model.config.max_position_embeddings, model.config.vocab_size
+        self.readings = {}  # of checked drafts, for their forks
         self.eos_ids = model_ends(tokenizer, model.generation_config, model.config)
     @classmethod
     def from_pretrained(cls,
@@ -60,7 +61,8 @@ class TransformersEngine:
         return iter(tqdm(outputs, total=len(requests), unit="sample", disable=not progress))
     def _decode(self, rows, sampling):
         if not sampling.temperature:
-            rows = list(accept_drafts(self.model, rows))
+            if any(r.draft for _, r in rows): self.readings = {}
+            rows = list(accept_drafts(self.model, rows, self.readings))
             yield from ((i, r.policy.trim(r.start)) for i, r in rows if ended(r))
             rows = [row for row in rows if not ended(row[1])]
         rows = sorted(rows, key=lambda row: row[1].longest)
@@ -68,7 +70,7 @@ class TransformersEngine:
         rows.sort(key=lambda row: (longest[row[1].prompt_ids], row[1].prompt_ids))
         pools = {}
         for group in groups(rows, self.batch_tokens, lambda row: row[1].longest):
-            batch = Batch(self.model, group, sampling, pools)
+            batch = Batch(self.model, group, sampling, pools, self.readings)
             while batch.rows:
                 if batch.step() * 8 >= len(batch.rows): yield from batch.leave()
     def info(self) -> dict:
