@@ -207,6 +207,7 @@ def read(
     width = max(map(len, known))
     ids = torch.tensor([k + (0,) * (width - len(k)) for k in known], device=model.device)
     return model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep).logits
+
 def read_trunks(
         model: PreTrainedModel,
         wanted: dict[int, tuple[int, ...]],  # row -> the ids that it begins with
@@ -219,7 +220,6 @@ def read_trunks(
     for part in groups(rest, READ_TOKENS, lambda t: len(wanted[t])):
         read(model, [wanted[t] for t in part], cache := new_cache(model, 0, pools), keep=1)
         yield {t: (cache, j) for j, t in enumerate(part)}
-
 
 # %% ../nbs/05b_batch.ipynb #1b0a1c9b
 class Batch:
@@ -238,10 +238,9 @@ class Batch:
         copied = [max(len(k) - 1 - tail, 0) for k in known]
         wide, wanted = max(copied), {t: known[t][:copied[t]] for t in trunk if copied[t]}
         for caches in read_trunks(self.model, wanted, {t: readings.get(r.prompt_ids) for t, (_, r) in enumerate(self.rows)}):
-            for layer, n in zip(self.cache.layers, range(wide and len(self.cache.layers))):
-                for i, t in enumerate(trunk):
-                    if t not in caches: continue
-                    cache, j = caches[t]
+            copies = [(i, *caches[t]) for i, t in enumerate(trunk) if t in caches]
+            for n, layer in enumerate(self.cache.layers):
+                for i, cache, j in copies:
                     source = cache.layers[n].keys, cache.layers[n].values
                     if not layer.room: layer.reserve(len(known), wide, *source)
                     for room, x in zip(layer.room, source): room[i, :, wide - copied[i]:wide] = x[j, :, :copied[i]]
