@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
            'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'stream', 'as_stored', 'Ledger',
-           'alone', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
+           'write_jsonl', 'alone', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import UnionType
-from typing import Iterator, get_args, get_origin
+from typing import Iterable, Iterator, get_args, get_origin
 
 # %% ../nbs/00_core.ipynb #199678eb
 def whole_text(text: str) -> str:
@@ -250,6 +250,12 @@ class Ledger:
     def __exit__(self, *exc):
         try: self.sync()
         finally: self._file.close()                     # a full disk must not leave half a row for later
+
+# %% ../nbs/00_core.ipynb #c0de1a02
+def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
+    "Write one line of JSON a row, the whole file in one step."
+    with atomic(path) as temp:
+        temp.write_text("".join(json.dumps(r, ensure_ascii=False, default=jsonable) + "\n" for r in rows), **JSON_TEXT)
 
 # %% ../nbs/00_core.ipynb #4b727003
 @contextmanager

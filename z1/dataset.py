@@ -7,7 +7,7 @@ __all__ = ['LABELS', 'NAMED', 'PIECES', 'SPECIAL', 'CHATML', 'train_tokenizer', 
            'count_tokens', 'curate', 'save_rows', 'load_rows', 'length_statistics']
 
 # %% ../nbs/09_dataset.ipynb #102b3cee
-import json, re
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 from datasets import Dataset
 from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
-from .core import JSON_TEXT, Trajectory, atomic, checked, read_field
+from .core import Trajectory, atomic, checked, read_field, write_jsonl
 
 # %% ../nbs/09_dataset.ipynb #ebcdf591
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
@@ -119,8 +119,7 @@ def curate(
 def save_rows(kept: list[dict], dropped: list[dict], path: str | Path):  # the .parquet file
     "Write the training set, and the dropped rows as `<name>.dropped.jsonl` beside it."
     path = Path(path)
-    with atomic(path.with_suffix(".dropped.jsonl")) as temp:
-        temp.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in dropped), **JSON_TEXT)
+    write_jsonl(path.with_suffix(".dropped.jsonl"), dropped)
     with atomic(path) as temp: parquet.write_table(pa.Table.from_pylist(kept), temp)
 
 def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`

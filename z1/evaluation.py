@@ -8,14 +8,13 @@ __all__ = ['COLUMNS', 'switch_ids', 'make_policies', 'decode_missing', 'decoded'
            'write_samples', 'read_samples']
 
 # %% ../nbs/11_evaluation.ipynb #aba800c5
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
-from .core import JSON_TEXT, Ledger, Problem, Sample, atomic, jsonable, read_field, stream, whole_text
+from .core import Ledger, Problem, Sample, atomic, read_field, stream, whole_text, write_jsonl
 from .engine import Engine, Request, Sampling, ends_of, render
 from .grading import Grade, grade_exact
 from .request import model_ends
@@ -213,8 +212,7 @@ def write_samples(
     "Write samples and their manifests, each file in one step; raises ValueError naming a number that is none."
     folder = Path(folder)
     table = _storable(samples if isinstance(samples, pd.DataFrame) else pd.DataFrame([asdict(s) for s in samples]))
-    with atomic(folder/"manifests.jsonl") as temp:
-        temp.write_text("".join(json.dumps(m, ensure_ascii=False, default=jsonable) + "\n" for m in manifests), **JSON_TEXT)
+    write_jsonl(folder/"manifests.jsonl", manifests)
     with atomic(folder/"samples.parquet") as temp:
         table[COLUMNS].to_parquet(temp, index=False)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from .core import JSON_TEXT, Problem, atomic, fingerprint, root
+from .core import Problem, fingerprint, root, write_jsonl
 from .dataset import CHATML, PIECES, load_rows, train_tokenizer
 from .evaluation import make_policies
 from .programs import ANSWER_LEAD, SHARES, STYLES, make_problem, make_problems, make_word_problem
@@ -120,11 +120,10 @@ def test_problems(recipe: Recipe, save: bool = False) -> list[Problem]:  # save:
     "The held-out programs; those kept by the `exp_generate` notebook, or drawn (100 programs are thrown away for each)."
     path = drawn_tests(recipe)
     if path.exists() and not save:
-        try: return [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        try: return [Problem(**json.loads(line)) for line in open(path, encoding="utf-8")]
         except (ValueError, TypeError) as e: raise ValueError(f"{path}: not the held-out programs; delete it") from e
     problems = list(make_problems("test", recipe.test_problems, recipe.test_seed, recipe.test_shares))
-    if save:
-        with atomic(path) as temp: temp.write_text("".join(json.dumps(asdict(p)) + "\n" for p in problems), **JSON_TEXT)
+    if save: write_jsonl(path, map(asdict, problems))
     return problems
 
 def word_problems(recipe: Recipe) -> list[Problem]:
