@@ -159,6 +159,21 @@ def forks(prompts, starts, hints=(HINT, HINT[::-1] * 3), windows=(1, 2, 9, 20, 3
             for p, s in zip(prompts, starts) for w in windows for h in hints]
 
 
+def test_what_a_draft_was_read_for_is_not_read_again_for_its_forks(model, prompts):
+    free = [Request(p, Unlimited(70, (VOCABULARY,))) for p in prompts]
+    starts = run(model, free)
+    requests = forks(prompts, starts, hints=(HINT,), windows=(1, 20, 69)) + forks(prompts[:1], [starts[1]], hints=(HINT,))
+    alone, read = tokens_read(model, requests)
+    engine = TransformersEngine(model, None)
+    assert [ids for _, ids in sorted(engine.generate([replace(r, draft=ids) for r, ids in zip(free, starts)], progress=False))] == starts
+    widths = []
+    hook = model.register_forward_pre_hook(lambda *x: widths.append(x[2]["input_ids"].numel()), with_kwargs=True)
+    again = [ids for _, ids in sorted(engine.generate(requests, progress=False))]
+    hook.remove()
+    assert again == alone                                         # another thought of the first prompt is read after all
+    assert sum(n for n in widths if n > len(requests)) < read / 2
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), WARM])
 def test_forks_that_share_their_reading_are_those_decoded_one_by_one(model, reference, prompts, sampling):
     prompts = prompts[::2]
