@@ -18,6 +18,6 @@ def pytest_collection_modifyitems(items):
 def plain():
     "The engine that others are compared with, on a trained nano model."
     import torch
-    from z1.engine import TransformersEngine
+    from z1.engines.engine import TransformersEngine
     torch.set_num_threads(1)
     return TransformersEngine.from_pretrained(Path(__file__).parents[1]/"data"/"models"/"nano"/"z1-s0", device="cpu")

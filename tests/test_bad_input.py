@@ -8,13 +8,17 @@ import pyarrow.parquet as parquet
 import pytest
 
 from z1.core import Ledger, Problem
-from z1.dataset import curate, load_rows, train_tokenizer
-from z1.engine import Request, TransformersEngine, render
-from z1.evaluation import make_policies, sweep
-from z1.generation import generate
-from z1.programs import ANSWER_LEAD, STYLES, make_problems
-from z1.recipes import RECIPES, get_recipe
-from z1.sft import Architecture, is_trained, last_checkpoint, new_model
+from z1.nano.tokenizer import train_tokenizer
+from z1.rows import curate, load_rows
+from z1.engines.engine import TransformersEngine
+from z1.engines.request import Request
+from z1.turns import render
+from z1.measure.sweep import sweep
+from z1.policies import make_policies
+from z1.data.generation import generate
+from z1.nano.programs import ANSWER_LEAD, STYLES, make_problems
+from z1.recipes.nano import RECIPES, get_recipe
+from z1.nano.training import Architecture, is_trained, last_checkpoint, new_model
 from z1.window import HINT, HardCut
 
 PROBLEMS = list(make_problems("train", 20, seed=3))

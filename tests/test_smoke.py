@@ -14,9 +14,9 @@ import psutil
 import pytest
 from running import notebooks, shell
 
-from z1.evaluation import COLUMNS, read_samples
-from z1.recipes import SMOKE, word_problems
-from z1.recipes import test_problems as held_out
+from z1.measure.sweep import COLUMNS, read_samples
+from z1.recipes.nano import SMOKE, word_problems
+from z1.recipes.nano import test_problems as held_out
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT/"data"/"results"/"smoke"

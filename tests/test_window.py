@@ -1,4 +1,4 @@
-"The window of nbs/05_window.ipynb against arbitrary token ids and arbitrary deterministic models."
+"The window of nbs/01_window.ipynb against arbitrary token ids and arbitrary deterministic models."
 import hashlib
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from z1 import window
-from z1.window import (BudgetForcing, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, SwitchPenalty, Unlimited, decode,
-                       fork, thinking_end)
+from z1.policies import BudgetForcing, SwitchPenalty
+from z1.window import DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited, decode, fork, thinking_end
 
 EOS = (0, 1)
 token = st.integers(0, 5)                    # so few that hints, delimiters and ends turn up by accident
