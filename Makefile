@@ -13,13 +13,12 @@ $(if $(filter-out paper,$(if $(DRY_RUN),$(RECIPE))),$(error only the recipe pape
 BIN       := .venv/bin
 RESULTS   := data/results/$(RUN)
 DONE      := $(RESULTS)/notebooks
-MODULES   := $(filter-out z1/_modidx.py,$(wildcard z1/*.py))
-# Modules that no nano model and no nano sample depends on: a change to them computes nothing anew.
-OTHERS    := plain_data trial confinement child guest bubblewrap execution fences maths code_grading benchmark_files benchmarks scoring \
-             problem_files filters curation trajectories checkpoints finetune planner paper_recipe \
-             statistics metrics comparison report figures paper_figures lm_harness
-COMPUTING := $(filter-out $(OTHERS:%=z1/%.py),$(MODULES))
 NBS       := nbs/experiments
+MODULES   := $(filter-out %/_modidx.py %/__init__.py,$(wildcard z1/*.py z1/*/*.py))
+# What the main job's results depend on, read from the imports: a change to any other module computes nothing anew.
+COMPUTING := $(shell $(PYTHON) -m z1.house $(patsubst %,$(NBS)/nano/exp_%.ipynb,generate train sweep collect))
+$(if $(COMPUTING),,$(error z1/house.py cannot say which modules the main job needs: Python 3.11 or newer is needed: make PYTHON=...))
+vpath %.ipynb $(wildcard $(NBS)/*)
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
@@ -27,9 +26,9 @@ KEPT      := tab_subsets
 MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
-KEPT      := $(notdir $(basename $(wildcard $(NBS)/???_paper_*.ipynb $(NBS)/tab_*speed.ipynb $(NBS)/tab_filters.ipynb $(NBS)/tab_subsets.ipynb)))
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb))
 LONG      := tab_nano_equal fig_nano_trigrams tab_nano_trigrams # take longest: not at the end, where a core would wait for them
-MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/fig_nano_*.ipynb $(NBS)/tab_nano_*.ipynb))))
+MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/nano/fig_nano_*.ipynb $(NBS)/nano/tab_nano_*.ipynb))))
 endif
 FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
@@ -112,7 +111,7 @@ endef
 first: $(if $(filter nano,$(RECIPE)),$(if $(wildcard $(DONE)/exp_collect.ipynb),,$(DONE)/first.ipynb))
 	@:
 
-$(DONE)/first.ipynb: $(NBS)/fig_nano_scaling.ipynb data/results/nano/samples.parquet
+$(DONE)/first.ipynb: fig_nano_scaling.ipynb data/results/nano/samples.parquet
 	@echo "drawing figures/fig_nano_scaling.png from the samples of the last run, and measuring again"
 	$(call notebook,-p recipe $(RECIPE))
 
@@ -125,30 +124,30 @@ fresh:
 	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RECIPE) data/runs/$(RECIPE)
 	rm -rf $(foreach s,$(SEEDS),$(foreach m,$(MODELS),data/models/$(RECIPE)/$(m)-s$(s)))
 
-$(DONE)/exp_generate.ipynb: $(NBS)/exp_generate.ipynb $(COMPUTING)
+$(DONE)/exp_generate.ipynb: exp_generate.ipynb $(COMPUTING)
 	$(call notebook,-p recipe $(RECIPE))
 
 # exp_train-<model>-s<seed> and exp_sweep-<model>-s<seed>
 model = $(firstword $(subst -s, ,$*))
 seed  = $(lastword $(subst -s, ,$*))
 
-$(DONE)/exp_train-%.ipynb: $(NBS)/exp_train.ipynb $(DONE)/exp_generate.ipynb $(COMPUTING)
+$(DONE)/exp_train-%.ipynb: exp_train.ipynb $(DONE)/exp_generate.ipynb $(COMPUTING)
 	$(call notebook,-p recipe $(RECIPE) -p model $(model) -p seed $(seed))
 
-$(DONE)/exp_sweep-%.ipynb: $(NBS)/exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
+$(DONE)/exp_sweep-%.ipynb: exp_sweep.ipynb $(DONE)/exp_train-%.ipynb $(COMPUTING)
 	$(call notebook,-p recipe $(RECIPE) -p model $(model) -p seed $(seed) -p engine $(ENGINE))
 
 # Other SEEDS than last time: collect again.
 $(DONE)/seeds: FORCE
 	@mkdir -p $(DONE) && echo "$(SEEDS)" | cmp -s - $@ || echo "$(SEEDS)" > $@
 
-$(DONE)/exp_collect.ipynb: $(NBS)/exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
+$(DONE)/exp_collect.ipynb: exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
 	$(call notebook,-p recipe $(RECIPE) -p seeds "$(SEEDS)")
 
-$(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
+$(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,-p recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: $(NBS)/%.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/*) $(MODULES) \
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/*) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,-p out_dir $(FIGURES))
 
@@ -160,7 +159,7 @@ endif
 
 # --- the paper's recipe -------------------------------------------------------------------------------------------
 
-# z1/paper_recipe.py says which notebooks, with which parameters. What they have finished lies in their own ledgers, so
+# z1/recipes/paper.py says which notebooks, with which parameters. What they have finished lies in their own ledgers, so
 # that a step is run again only if its notebook or its parameters have changed: a change of a module costs no days.
 ifeq ($(RECIPE),paper)
 PARAMETERS := $(RESULTS)/parameters
@@ -178,13 +177,13 @@ fresh: $(if $(filter paper,$(RUN)),precious)
 	rm -rf data/datasets/$(RUN) data/models/$(RUN)* $(RESULTS)
 
 $(PARAMETERS)/ready: $(MODULES)
-	@$(BIN)/python -m z1.paper_recipe $(RUN) $(PARAMETERS) && touch $@
+	@$(BIN)/python -m z1.recipes.paper $(RUN) $(PARAMETERS) && touch $@
 $(PARAMETERS)/%.yaml: $(PARAMETERS)/ready
 	@:
 
-$(DONE)/%.ipynb: $(NBS)/%.ipynb $(PARAMETERS)/%.yaml
+$(DONE)/%.ipynb: %.ipynb $(PARAMETERS)/%.yaml
 	$(call notebook,-f $(PARAMETERS)/$*.yaml)
-$(DONE)/exp_benchmark-%.ipynb: $(NBS)/exp_benchmark.ipynb $(PARAMETERS)/exp_benchmark-%.yaml
+$(DONE)/exp_benchmark-%.ipynb: exp_benchmark.ipynb $(PARAMETERS)/exp_benchmark-%.yaml
 	$(call notebook,-f $(PARAMETERS)/exp_benchmark-$*.yaml)
 
 $(DONE)/exp_curate.ipynb: $(DONE)/exp_teach.ipynb

@@ -21,10 +21,15 @@ def notebooks(said):
     return re.findall(r"^((?:exp|fig|tab)_\S+)$", said, re.M)
 
 
+def experiment(name):
+    "The notebook of that name, whichever folder it is in."
+    return next((ROOT/"nbs"/"experiments").glob(f"*/{name}.ipynb"))
+
+
 def papermill(notebook, written, **parameters):
     "Run an experiment; its last words if it failed, and what it printed."
     words = [w for k, v in parameters.items() for w in ("-y", json.dumps({k: v}))]
-    done = subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", str(ROOT/"nbs"/"experiments"/f"{notebook}.ipynb"),
+    done = subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", str(experiment(notebook)),
                            str(written), *words], env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
                           capture_output=True, text=True)
     cells = json.loads(Path(written).read_text())["cells"]

@@ -97,7 +97,7 @@ BY_HAND = {"exp_speed", "exp_grading_speed", "exp_curation_speed", "exp_packing_
 
 def test_from_nothing_to_figures(whole):
     ran = notebooks(whole["said"])
-    experiments = {p.stem for p in (ROOT/"nbs"/"experiments").glob("*.ipynb")} - BY_HAND
+    experiments = {p.stem for p in (ROOT/"nbs"/"experiments").glob("*/*.ipynb")} - BY_HAND
     assert len(ran) == len(set(ran)) and {re.sub(r"-.*", "", name) for name in ran} == experiments, "every notebook, once"
     drawn = {p.rsplit(".")[0] for p in whole["artefacts"]}
     assert {name for name in experiments if name[:4] in ("fig_", "tab_")} <= drawn

@@ -8,7 +8,7 @@ __all__ = ['POLICIES', 'FORMS', 'PARAMETERS', 'BudgetForcing', 'SwitchPenalty', 
 
 # %% ../nbs/03_policies.ipynb #1ae3f96e
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .turns import model_ends

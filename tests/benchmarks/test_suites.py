@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from z1 import benchmark_files, window
+from z1 import window
+from z1.benchmarks import files
 from z1.benchmarks.files import Hub, inflate, pickled_text, read_rows, unpacked_json
 from z1.benchmarks.suites import (BENCHMARKS, HINT, MATH_HINT, Benchmark, Made, Protocol, count_tests, get_benchmark,
                            load_benchmark, read_benchmark)
@@ -571,7 +572,7 @@ def test_damaged_private_tests(reason, text, data):
 
 
 def test_a_zip_bomb_is_refused_unexploded(data, monkeypatch):
-    monkeypatch.setattr(benchmark_files, "MOST", 1_000_000)
+    monkeypatch.setattr(files, "MOST", 1_000_000)
     bomb = base64.b64encode(zlib.compress(bytes(300_000_000), 9)).decode()
     edit(data, "livecodebench-v5", 2, private_test_cases=bomb)
     said = refused("livecodebench-v5", data, limit=3)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pytest import approx
 
-from z1 import figures, paper_figures
+from z1.measure import figures, published
 from z1.measure.statistics import Averages, token_ratio
 from z1.data.phrases import bubbles, words
 
@@ -106,23 +106,23 @@ def test_what_is_claimed_is_the_headline_and_nothing_computed():
 
 @pytest.mark.parametrize("benchmark, accuracy, at_best, lowest, highest", [
     ("GPQA Diamond", 39.9, .24, .14, .30), ("LiveCodeBench v5", 35.3, .30, .12, .30), ("MATH500", 76.4, .87, .69, 1.04),
-    (paper_figures.MEAN, 53.1, .49, .40, .49)])
+    (published.MEAN, 53.1, .49, .40, .49)])
 def test_published_thinking_tokens_at_equal_accuracy(benchmark, accuracy, at_best, lowest, highest):
-    table = paper_figures.paper_ratios().query("benchmark == @benchmark")
+    table = published.paper_ratios().query("benchmark == @benchmark")
     assert 100 * table.accuracy.iloc[-1] == approx(accuracy)
     assert (table.ratio.iloc[-1], table.ratio.min(), table.ratio.max()) == approx((at_best, lowest, highest), abs=.005)
 
 
 def test_linear_and_logarithmic_interpolation_agree():
     for points in (*(p for _, p in read("scaling").groupby("benchmark")), read("figure1b")):
-        pair = [paper_figures.published_curve(points, model) for model in (Z1, R1)]
-        linear = token_ratio(*pair, paper_figures.at_equal_accuracy(points).accuracy)
+        pair = [published.published_curve(points, model) for model in (Z1, R1)]
+        linear = token_ratio(*pair, published.at_equal_accuracy(points).accuracy)
         logs = token_ratio(*(Averages(np.log(c.tokens), c.accuracy) for c in pair), linear.accuracy)
         assert (np.exp(logs.tokens_a - logs.tokens_b) - linear.ratio).abs().max() < .02
 
 
 def test_equal_accuracy_by_hand():
-    table = paper_figures.paper_ratios().groupby("benchmark").last()
+    table = published.paper_ratios().groupby("benchmark").last()
     assert table.tokens_a["MATH500"] == 1185
     assert table.tokens_b["MATH500"] == approx(1337 + (76.4 - 76.0) / (83.4 - 76.0) * (1760 - 1337))
     assert table.tokens_a["GPQA Diamond"] == approx(946 + (39.9 - 33.3) / (41.9 - 33.3) * (1548 - 946))
@@ -144,9 +144,9 @@ def test_table1_beside_what_is_reported():
 
 @pytest.mark.parametrize("a, b, points", [("longest", "shortest", 1.7), ("full", "random 64K", 3.0), ("full", "random 16K", 4.6)])
 def test_gaps_of_table2_beside_their_width(a, b, points):
-    gap, width = paper_figures.subset_gap(a, b)
+    gap, width = published.subset_gap(a, b)
     assert (gap, width) == approx((points, 4.0), abs=.1)
-    assert paper_figures.subset_gap(b, a) == approx((-gap, width))
+    assert published.subset_gap(b, a) == approx((-gap, width))
 
 
 def test_the_width_of_a_gap_by_simulation():
@@ -156,16 +156,16 @@ def test_the_width_of_a_gap_by_simulation():
     rng = np.random.default_rng(0)
     means = [np.mean([rng.binomial(n, scores[subset, b], 20000) / n for b, n in sizes.items()], axis=0)
              for subset in ("longest", "shortest")]
-    assert 196 * np.std(means[0] - means[1]) == approx(paper_figures.subset_gap("longest", "shortest")[1], rel=.02)
+    assert 196 * np.std(means[0] - means[1]) == approx(published.subset_gap("longest", "shortest")[1], rel=.02)
 
 
 def test_the_readme_of_the_data_quotes_what_is_computed():
     text = (PAPER/"README.md").read_text(encoding="utf-8")
-    ends = paper_figures.paper_ratios().groupby("benchmark").ratio.last()
+    ends = published.paper_ratios().groupby("benchmark").ratio.last()
     [quoted] = re.findall(r"GPQA Diamond \((.*?)\) and LiveCodeBench \((.*?)\).*?MATH500 it is (.*?),.*?Figure 1b, (0.\d\d)", text, re.S)
-    order = ["GPQA Diamond", "LiveCodeBench v5", "MATH500", paper_figures.MEAN]
+    order = ["GPQA Diamond", "LiveCodeBench v5", "MATH500", published.MEAN]
     assert list(map(float, quoted)) == ends[order].round(2).tolist()
-    gap, width = paper_figures.subset_gap("longest", "shortest")
+    gap, width = published.subset_gap("longest", "shortest")
     assert f"is {gap:.1f} points on average" in text and f"is {width:.1f} points" in text
 
 
@@ -185,7 +185,7 @@ def test_table3_is_what_table3_has():
 
 def test_the_figures_show_every_point():
     points = read("scaling")
-    fig = paper_figures.paper_fig4(points)
+    fig = published.paper_fig4(points)
     drawn = sorted((x, y) for ax in fig.axes for line in ax.lines if line.get_marker() in "os"
                    for x, y in zip(*line.get_data()))
     assert drawn == sorted(zip(points.thinking_tokens, points.pass_at_1))
@@ -195,8 +195,8 @@ def test_the_figures_show_every_point():
 
 
 def test_the_figure_of_ratios_marks_published_points_only():
-    ratios = paper_figures.paper_ratios()
-    fig = paper_figures.paper_equal(ratios, .3)
+    ratios = published.paper_ratios()
+    fig = published.paper_equal(ratios, .3)
     lines = [line for line in fig.axes[0].lines if line.get_marker() not in ("None", None, "")]
     assert sum(len(line.get_markevery()) for line in lines) == ratios.point.sum()
     assert all(line.get_markerfacecolor() == "white" for line in lines)
@@ -204,7 +204,7 @@ def test_the_figure_of_ratios_marks_published_points_only():
 
 
 def test_a_figure_is_the_same_bytes_every_time(tmp_path):
-    draw = lambda: figures.caption(paper_figures.paper_fig1b(read("figure1b")), "Published.")
+    draw = lambda: figures.caption(published.paper_fig1b(read("figure1b")), "Published.")
     first = [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"a")]
     assert first == [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"b")]
     assert sorted(p.name for p in (tmp_path/"a").iterdir()) == ["f.png", "f.svg"]

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 from hypothesis import given, strategies as st
 
-from z1 import recipes
+from z1.recipes import nano
 from z1.nano.programs import ALL_BUCKETS, STYLES, make_problems
 from z1.recipes.nano import GPU, NANO, RECIPES, SMOKE, SUBSETS, make_tokenizer, model_policies, recipe_hash, training_rows
 from z1.nano.training import TokenBatches
@@ -60,7 +60,7 @@ def test_the_makefile_knows_every_recipe_and_its_models():
 def test_subsets_take_their_share_of_response_tokens(monkeypatch):
     rows = Dataset.from_list([{"id": f"r{i}", "question": "", "response": "", "tokens": 10 + 7 * i % 300, "total_tokens": 400,
                                "difficulty": 0, "style": "z1"} for i in range(500)])
-    monkeypatch.setattr(recipes, "load_rows", lambda path: rows)
+    monkeypatch.setattr(nano, "load_rows", lambda path: rows)
     total, found = sum(rows["tokens"]), {name: training_rows(SUBSETS, name) for name in SUBSETS.models}
     for name, part in found.items():
         share = SUBSETS.models[name].subset[1]

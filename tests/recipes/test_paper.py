@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from running import notebooks, papermill, shell
+from running import experiment, notebooks, papermill, shell
 from transformers import AutoModelForCausalLM
 
 from z1.data.curation import load_set
@@ -96,7 +96,7 @@ def test_days_of_work_are_not_deleted():
 def test_notebooks_know_the_parameters(recipe):
     "papermill warns of an unknown parameter and goes on; here it is an error."
     for step, parameters in steps(recipe).items():
-        notebook = json.loads((ROOT/"nbs"/"experiments"/f"{step.split('-')[0]}.ipynb").read_text())
+        notebook = json.loads(experiment(step.split('-')[0]).read_text())
         [cell] = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ())]
         known = re.findall(r"^(\w+) = ", "".join(cell["source"]), re.M)
         assert set(parameters) <= set(known), step

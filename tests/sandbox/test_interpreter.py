@@ -121,12 +121,12 @@ def test_the_library_path_is_only_set_where_it_is_needed(monkeypatch):
 # -- where others may not read ------------------------------------------------------------------------------------
 
 @ROOT_ONLY
-@pytest.mark.parametrize("shut", ["", "z1", "z1/guest.py"])
+@pytest.mark.parametrize("shut", ["", "z1", "z1/sandbox/server.py"])
 def test_files_that_only_root_may_read_are_named(tmp_path, monkeypatch, shut):
     part = tmp_path/"project"/shut
     shutil.copytree(root()/"z1", tmp_path/"project"/"z1")
     part.chmod(part.stat().st_mode & 0o700)
-    monkeypatch.setattr(z1.sandbox.confinement, "__file__", str(tmp_path/"project"/"z1"/"confinement.py"))
+    monkeypatch.setattr(z1.sandbox.confinement, "__file__", str(tmp_path/"project"/"z1"/"sandbox"/"confinement.py"))
     if not shut: return Sandbox(1).close()              # what lies above the folder that is shown does not matter
     with pytest.raises(PermissionError, match=f"{part} is closed to others.*chmod o\\+rx {part}"): Sandbox(1)
 
@@ -136,7 +136,7 @@ def test_a_host_that_gives_up_root_hears_what_it_may_not_read():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o700)
         code = ("import os, z1.sandbox.confinement\nfrom z1.sandbox.sandbox import Sandbox\n"
-                f"z1.sandbox.confinement.__file__ = {folder + '/z1/confinement.py'!r}\n"
+                f"z1.sandbox.confinement.__file__ = {folder + '/z1/sandbox/confinement.py'!r}\n"
                 "os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)\n"
                 "try: Sandbox(1)\nexcept OSError as e: print(type(e).__name__, e)")
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root())

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from z1 import endpoint_engine
+from z1.serving import endpoint
 from z1.core import Ledger
 from z1.serving.endpoint import EndpointEngine, stretch
 from z1.serving.replicas import HOPELESS, Fault, Lost, Refused, Unreachable, account, read
@@ -54,7 +54,7 @@ class Letters:
     def __len__(self): return VOCABULARY + 100
     def decode(self, ids, **kwargs): return "".join(chr(65 + i) * 2 if i < 20 else chr(65 + i - 20) for i in ids)
     def encode(self, text, **kwargs):
-        if text == endpoint_engine.HINT: return [2, 4, 3, 9]
+        if text == endpoint.HINT: return [2, 4, 3, 9]
         ids, n = [], 0
         while n < len(text):
             double = text[n:n + 2] == text[n] * 2
@@ -67,7 +67,7 @@ class Single(Letters):
     "One letter for each id, there and back."
     def decode(self, ids, **kwargs): return "".join(chr(65 + i) for i in ids)
     def encode(self, text, **kwargs):
-        return [2, 4, 3, 9] if text == endpoint_engine.HINT else [ord(c) - 65 for c in text]
+        return [2, 4, 3, 9] if text == endpoint.HINT else [ord(c) - 65 for c in text]
 
 
 # -- the server -----------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_free_stretches_and_what_is_given_make_the_reference(policy, prompt, sta
     request, over = settle(Request(tuple(prompt), policy, start=tuple(start)))
     expected = reference(request)
     while not over:
-        request = endpoint_engine.given(request)
+        request = endpoint.given(request)
         if not request.policy.done(request.start):
             ids, part = list(request.start), stretch(request.policy, request.start)
             assert len(ids) < part.until <= policy.max_tokens
@@ -466,7 +466,7 @@ class Odd(Single):
     def encode(self, text, **kwargs):
         if "?" in text: raise TypeError("what is that?")
         text.encode()                                               # as a real one: no halves of characters
-        return [ord(c) - 65 if c != "\ufffd" else 11 for c in text] if text != endpoint_engine.HINT else super().encode(text)
+        return [ord(c) - 65 if c != "\ufffd" else 11 for c in text] if text != endpoint.HINT else super().encode(text)
 
 
 def answers(odd, kind, prompt):

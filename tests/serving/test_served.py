@@ -17,11 +17,12 @@ import pytest
 
 pytest.importorskip("vllm")
 
+from second_wind import registered
 from z1.engines.engine import EndpointEngine
 from z1.engines.request import Request
 from z1.turns import render
 from z1.nano.programs import ANSWER_LEAD, make_problems
-from z1.policies import to_parameters, BudgetForcing, SwitchPenalty
+from z1.policies import BudgetForcing, SwitchPenalty, make_policies, to_parameters
 from z1.window import HINT, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited
 
 MODEL = Path(__file__).parents[2]/"data"/"models"/"nano"/"z1-s0"
@@ -282,16 +283,27 @@ def at_once(server, requests, more=()):
     def go(r):
         barrier.wait(60)
         if isinstance(r, str): return send(server, "completions", r)
-        return complete(server, r.prompt_ids, r.policy.max_tokens, **to_parameters(r))
+        return complete(server, r.prompt_ids, r.policy.max_tokens, **to_parameters(r.policy, len(r.start)))
     with ThreadPoolExecutor(len(requests) + len(more)) as pool: return list(pool.map(go, [*requests, *more]))
 
 
 def test_two_hundred_at_once_and_none_disturbs_another(server, plain, words):
     requests = mixed(plain, words, 200)
     expected = outputs(plain, requests)
-    assert sum(not to_parameters(r) for r in requests) == 40
+    assert sum(not to_parameters(r.policy, len(r.start)) for r in requests) == 40
     assert sum(r.policy.split(ids).cut for r, ids in zip(requests, expected)) > 80
     assert at_once(server, requests) == expected
+
+
+def test_a_policy_that_is_added_by_its_name_alone_travels_over_http(server, plain, words, monkeypatch):
+    registered(monkeypatch)
+    added = make_policies("second_wind", (8, 40), plain.tokenizer, TEXT, 8, wait="\n2: ")
+    requests = [Request(render(plain.tokenizer, p.prompt), policy, name=p.id) for policy in added for p in PROBLEMS[:8]]
+    expected = outputs(plain, requests)
+    assert sum(words.two == ids[8:8 + len(words.two)] for ids in expected[:8]) >= 4, "the wait was put in"
+    assert sum(ids[16 + len(words.two):][:len(words.hint)] == words.hint for ids in expected[:8]) >= 4, "and later the hint"
+    for mode in ("window", "ids"):
+        assert outputs(EndpointEngine(server.url, MODEL, mode=mode), requests) == expected, mode
 
 
 def budget_forcing(words):

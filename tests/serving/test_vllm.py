@@ -13,12 +13,13 @@ import torch
 pytest.importorskip("vllm")
 os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 
+from second_wind import registered
 from z1.core import Ledger
 from z1.engines.engine import ShardedEngine, VLLMEngine
 from z1.engines.request import Request, Sampling
 from z1.turns import render
 from z1.measure.sweep import decode_missing, sweep
-from z1.policies import make_policies, BudgetForcing, SwitchPenalty
+from z1.policies import BudgetForcing, SwitchPenalty, make_policies
 from z1.nano.programs import ANSWER_LEAD, make_problems
 from z1.window import HINT, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited
 
@@ -160,6 +161,17 @@ def test_the_sweep_is_that_of_transformers_row_by_row(vllm, plain, tmp_path):
         with Ledger(tmp_path/name, key="request") as ledger:
             rows.append(sweep(engine, PROBLEMS, some, ledger, samples=2, progress=False))
     assert rows[0] == rows[1]
+
+
+def test_a_policy_that_is_added_by_its_name_alone_is_decoded_and_swept(vllm, plain, tmp_path, monkeypatch):
+    registered(monkeypatch)
+    added = make_policies("second_wind", (8, 40), plain.tokenizer, HINT + ANSWER_LEAD, 8, wait="\n2: ")
+    asked = [Request(render(plain.tokenizer, p.prompt), policy) for policy in added for p in PROBLEMS]
+    assert outputs(vllm, asked) == outputs(plain, asked)
+    rows = []
+    for name, engine in (("a", plain), ("b", vllm)):
+        with Ledger(tmp_path/name, key="request") as ledger: rows.append(sweep(engine, PROBLEMS, added, ledger, progress=False))
+    assert rows[0] == rows[1] and [r.ids for r in rows[0]] == outputs(plain, asked)
 
 
 def test_a_sampled_sweep_keeps_to_its_windows(vllm, plain, tmp_path):

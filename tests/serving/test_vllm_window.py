@@ -59,7 +59,7 @@ def a_request(rng):
     if rng.random() < 0.5 and not isinstance(policy, NoThinking):
         policy = SwitchPenalty(policy, words(rng, 1, 2), rng.choice((1.5, 3, 1e300)), rng.randint(1, 9))
     start, prompt = list(words(rng, 0, 5)) if rng.random() < 0.3 else [], list(words(rng, 1, 4))
-    extra = to_parameters(Request(tuple(prompt), policy, start=tuple(start)))
+    extra = to_parameters(policy, len(start))
     said = [rng.choice((1, 2, 3, 4)) if rng.random() < 0.98 else EOS[0] for _ in range(40)]
     return Fake(policy=policy, extra=extra or None, start=start, prompt=prompt + start, output=[], said=said)
 
@@ -129,7 +129,7 @@ def test_v1_follows_any_batch(rng):
 def test_v1_reads_again_what_was_taken_back():
     policy = SwitchPenalty(DelimitedWindow(9, (5, 6), (7,), EOS), (3,), span=2)
     output, batch = [1, 1, 5, 6], HostBatch("cpu")
-    row = Fake(policy=policy, extra=to_parameters(Request((1,), policy)), start=[], prompt=[1], output=output)
+    row = Fake(policy=policy, extra=to_parameters(policy), start=[], prompt=[1], output=output)
     batch.update(BatchUpdate(1, [], [(0, params(row.extra), [1], output)], []), Reader(config()).read)
     for taken, token in ((0, 3), (3, 1), (0, 3), (2, 1), (0, 1)):
         logits = torch.zeros(1, WORDS)
@@ -330,7 +330,7 @@ def test_good_parameters_pass_and_others_are_left_alone():
 
 def test_a_delimiter_at_which_decoding_pauses_does_not_end_the_turn():
     budget = BudgetForcing(8, wait_ids=(4,), hint_ids=(), eos_ids=EOS, end_ids=(5,))
-    asked = params(to_parameters(Request((1,), budget)), stop_token_ids=list(budget.stop_ids))
+    asked = params(to_parameters(budget), stop_token_ids=list(budget.stop_ids))
     assert Reader(config()).read(asked, 1)[0] == DelimitedWindow(8, (5,), (), EOS, ROOM - 9)
 
 

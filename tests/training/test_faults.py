@@ -27,7 +27,7 @@ def train(job, environment, said):
     os.environ |= environment
     for stream in (1, 2): os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     try:
-        if environment: import fsdp_on_cpu  # noqa: shards on the CPU
+        if environment: from z1.training.fsdp_on_cpu import shard_on_cpus; shard_on_cpus()
         from z1.training.finetune import main
         main(job)
     except BaseException: traceback.print_exc()

@@ -288,7 +288,7 @@ def job(tiny, rows, tmp_path_factory):
 def command(job, processes, shim=True):
     "The command line of a job; two processes shard on the CPU with the shim of fsdp_on_cpu."
     if processes == 1: return [sys.executable, "-m", "z1.finetune", str(job)]
-    entry = [str(ROOT/"tests"/"fsdp_on_cpu.py")] if shim else ["-m", "z1.finetune"]
+    entry = ["-m", "z1.training.fsdp_on_cpu"] if shim else ["-m", "z1.finetune"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     return [*torchrun, *entry, str(job)]
 

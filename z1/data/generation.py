@@ -9,7 +9,7 @@ __all__ = ['DECISIVE', 'SCHEMA', 'generate', 'load_teacher', 'Lesson', 'ask', 's
 # %% ../../nbs/11_data/02_generation.ipynb #aec10306
 import json, time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path

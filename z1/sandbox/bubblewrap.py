@@ -60,7 +60,7 @@ def seccomp_filter() -> bytes:
         return f.read()
 
 # %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #abe271e3
-MODULES = ("__init__.py", "plain_data.py", "trial.py", "confinement.py", "child.py", "guest.py")
+MODULES = ("__init__.py", *(f"sandbox/{name}.py" for name in ("__init__", "plain_data", "judged_tests", "confinement", "child", "server")))
 PASSWD = b"nobody:x:65534:65534:nobody:/tmp:/bin/false\n"
 HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
 START = ("import socket, sys; before = [i for i, p in enumerate(sys.path) if p.endswith('-packages')] or [len(sys.path)]; "
@@ -132,7 +132,7 @@ def library_path() -> dict[str, str]:
 def shown() -> Iterator[tuple[str, str]]:
     "What must be readable inside, each with the folder that is shown there; Python first, which all the rest needs."
     yield os.path.realpath(os.__file__), prefix()
-    here, packages = os.path.dirname(z1.sandbox.confinement.__file__), sysconfig.get_path("purelib")
+    here, packages = str(Path(z1.sandbox.confinement.__file__).parents[1]), sysconfig.get_path("purelib")
     yield from ((packages, packages), *((os.path.join(here, name), here) for name in MODULES))
 
 def closed(path: str, folder: str) -> str | None:
@@ -165,8 +165,8 @@ def files_made() -> dict[str, int]:
 # %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #f11545ba
 def furniture(tools: bool, files: dict[str, int]) -> list[str]:  # files: path inside -> descriptor
     "Options for all that is seen inside."
-    here = Path(z1.sandbox.confinement.__file__).parent
-    out = [word for path in ("/usr", "/etc", "/tmp", "/proc", "/z1", "/z1/z1") for word in ("--perms", "0755", "--dir", path)]
+    here = Path(z1.sandbox.confinement.__file__).parents[1]
+    out = [word for path in ("/usr", "/etc", "/tmp", "/proc", "/z1", "/z1/z1", "/z1/z1/sandbox") for word in ("--perms", "0755", "--dir", path)]
     out += [*libraries(), *interpreter(), "--ro-bind", sysconfig.get_path("purelib"), "/packages"]
     for name in MODULES: out += ["--ro-bind", str(here/name), f"/z1/z1/{name}"]
     for path in ("/usr/bin", "/bin") if tools else (): out += ["--ro-bind", os.path.realpath(path), path]
