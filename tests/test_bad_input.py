@@ -9,13 +9,13 @@ import pytest
 
 from z1.core import Ledger, Problem
 from z1.nano.tokenizer import train_tokenizer
-from z1.rows import curate, load_rows
+from z1.rows import filter_rows, load_rows
 from z1.engines.engine import TransformersEngine
 from z1.engines.request import Request
 from z1.turns import render
 from z1.measure.sweep import sweep
 from z1.policies import make_policies
-from z1.data.generation import generate
+from z1.data.generation import teach_by_function
 from z1.nano.programs import ANSWER_LEAD, STYLES, make_problems
 from z1.recipes.nano import RECIPES, get_recipe
 from z1.nano.training import Architecture, is_trained, last_checkpoint, new_model
@@ -120,16 +120,16 @@ COLUMNS = {"id": ["1"], "question": ["q"], "response": ["r"], "tokens": [3], "to
 
 def test_no_problems_to_generate_from_or_to_evaluate(engine, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="no problems to generate from; ask the recipe for at least one"):
-        generate([], STYLES["z1"], tmp_path/"l", "r")
+        teach_by_function([], STYLES["z1"], tmp_path/"l", "r")
     assert not (tmp_path/"l").exists()
     with Ledger(tmp_path/"s", key="request") as ledger, pytest.raises(ValueError, match="no problems to evaluate: the benchmark is empty"):
         sweep(engine, [], make_policies("hard_cut", [8], tokenizer), ledger)
 
 
 def test_no_row_is_left_to_train_on(tokenizer):
-    with pytest.raises(ValueError, match="no row left of 0"): curate([], tokenizer, 100)
+    with pytest.raises(ValueError, match="no row left of 0"): filter_rows([], tokenizer, 100)
     with pytest.raises(ValueError, match=r"no row left of 20: \{'too long': 20\}; give more problems, or raise max_tokens above 5"):
-        curate([STYLES["z1"](p) for p in PROBLEMS], tokenizer, 5)
+        filter_rows([STYLES["z1"](p) for p in PROBLEMS], tokenizer, 5)
 
 
 def test_a_training_set_that_is_missing_empty_torn_or_another_table(tmp_path):
@@ -184,7 +184,7 @@ def test_a_corrupt_ledger_is_named_with_its_line(engine, tokenizer, tmp_path, na
     path = tmp_path/f"{name}.jsonl"
 
     def work():
-        if name == "generation": return generate(PROBLEMS[:4], STYLES["z1"], path, "r", progress=False)
+        if name == "generation": return teach_by_function(PROBLEMS[:4], STYLES["z1"], path, "r", progress=False)
         with Ledger(path, key="request", run="r") as ledger:
             return sweep(engine, PROBLEMS[:4], make_policies("hard_cut", [4], tokenizer), ledger, progress=False)
     expected, lines = work(), path.read_text().splitlines(keepends=True)

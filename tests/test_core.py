@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from z1.core import (Ledger, Manifest, Problem, Sample, Trajectory, atomic, checked, commit, fingerprint, root, stream, versions,
+from z1.core import (Ledger, Manifest, Problem, Sample, Trajectory, atomic, checked, commit, fingerprint, root, random_stream, versions,
                      whole_text)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,7 +219,7 @@ def test_manifests_and_seeds_take_numpys_numbers_and_odd_paths(tmp_path):
     manifest.write(tmp_path/"m.json", rows=np.int32(2), share=np.float32(.5))
     row = json.loads((tmp_path/"m.json").read_text(encoding="utf-8"))
     assert (row["seed"], row["rows"], row["share"], row["source"]) == (3, 2, .5, "r\udce9sum\udce9.jsonl")
-    assert stream(np.int64(3), "a").random() == stream(3, "a").random()
+    assert random_stream(np.int64(3), "a").random() == random_stream(3, "a").random()
 
 
 WRITER = """
@@ -327,7 +327,7 @@ def test_a_fingerprint_is_the_same_in_every_process():
     code = "from z1.core import *; print(fingerprint({'b': [1, 'x'], 'a': None}), stream(1, 'x').random())"
     seen = {subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True,
                            env={**os.environ, "PYTHONHASHSEED": str(i)}).stdout for i in range(2)}
-    assert seen == {f"{fingerprint({'a': None, 'b': (1, 'x')})} {stream(1, 'x').random()}\n"}
+    assert seen == {f"{fingerprint({'a': None, 'b': (1, 'x')})} {random_stream(1, 'x').random()}\n"}
 
 
 def test_what_cannot_be_fingerprinted_is_named():
@@ -337,7 +337,7 @@ def test_what_cannot_be_fingerprinted_is_named():
 
 @given(st.lists(st.tuples(st.integers(), st.text(max_size=4)), min_size=2, max_size=20, unique=True))
 def test_streams_with_different_names_are_different(names):
-    assert len({stream(*n).random() for n in names}) == len(names)
+    assert len({random_stream(*n).random() for n in names}) == len(names)
 
 
 # -- manifests and circumstances --------------------------------------------------------------------------------

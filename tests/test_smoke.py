@@ -14,7 +14,7 @@ import psutil
 import pytest
 from running import notebooks, shell
 
-from z1.measure.sweep import COLUMNS, read_samples
+from z1.measure.sweep import SAMPLE_COLUMNS, read_samples
 from z1.recipes.nano import SMOKE, word_problems
 from z1.recipes.nano import test_problems as held_out
 
@@ -110,7 +110,7 @@ def test_from_nothing_to_figures(whole):
 
 def test_its_samples_are_complete_and_add_up(whole):
     table = whole["raw"]
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == SAMPLE_COLUMNS
     assert (table.thinking_tokens + table.hint_tokens + table.answer_tokens == table.total_tokens).all()
     assert not table.duplicated(["model", "policy", "window", "benchmark", "problem_id", "sample", "seed"]).any()
     expected = sum(len(SMOKE.seeds) * (len(m.policies) * len(m.windows) * SMOKE.test_problems + 2 * SMOKE.word_problems)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
-           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'stream', 'as_stored', 'Ledger',
-           'write_jsonl', 'alone', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
+           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'as_stored',
+           'Ledger', 'write_jsonl', 'exclusive_access', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
@@ -170,7 +170,7 @@ def fingerprint(obj) -> str:  # dataclasses, dicts, lists and plain values, nest
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 # %% ../nbs/00_core.ipynb #eac16247
-def stream(*names) -> random.Random:  # what the randomness is for, e.g. a seed, a split and an index
+def random_stream(*names) -> random.Random:  # what the randomness is for, e.g. a seed, a split and an index
     "An independent random generator that depends on its names alone."
     digest = hashlib.sha256(json.dumps(names, default=jsonable).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
@@ -259,7 +259,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
 
 # %% ../nbs/00_core.ipynb #4b727003
 @contextmanager
-def alone(path: Path) -> Iterator[None]:  # a ledger or any other file; made if missing
+def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other file; made if missing
     "Keep other processes from a file; RuntimeError if one has it. The error of a full disk names the file."
     path.parent.mkdir(parents=True, exist_ok=True)
     with named_if_full(path), open(path, "ab") as f:

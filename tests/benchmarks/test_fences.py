@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from z1.core import root
-from z1.benchmarks.fences import RULES, blocks, extract_code, fault, find_program, is_program, is_unfinished, longest_run
+from z1.benchmarks.fences import CHOICE_RULES, blocks, extract_code, syntax_fault, find_program, is_program, is_unfinished, longest_run
 
 F, PREFILL = "`" * 3, "Below is a script:\n```python\n"
-RUN, OPEN, BARE = RULES["longest"], "in a block that was open before the hint", "in a block without a language"
+RUN, OPEN, BARE = CHOICE_RULES["longest"], "in a block that was open before the hint", "in a block without a language"
 CODE = "def f(x):\n    return x + 1"
 QUOTING = 'def f(x):\n    """\n    Use:\n    ```python\n    f(1)\n    ```\n    """\n    return x + 1'
 
@@ -41,7 +41,7 @@ def test_the_language_of_a_block(tag, kind): assert [b.kind for b in blocks(fenc
 @pytest.mark.parametrize("code, whole, unfinished", [
     ("", True, False), ("x = 1", True, False), ("'''", False, True), ("f(", False, True), ("def f():", False, True), ("x = 'a", False, False),
     ("a b", False, False), ("'\ud800'", False, False), ("a\0", False, False), ("-" * 200_000 + "1", False, False), ("(" * 200_000, False, False)])
-def test_whether_it_is_python(code, whole, unfinished): assert (fault(code) is None, is_unfinished(code)) == (whole, unfinished)
+def test_whether_it_is_python(code, whole, unfinished): assert (syntax_fault(code) is None, is_unfinished(code)) == (whole, unfinished)
 
 
 # -- one program, many wrappings --------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="which is 'second'; use one of first, last, longest"): find_program("x = 1", "second")
 
 
-@given(st.text(max_size=60), st.sampled_from([*RULES]), st.booleans())
+@given(st.text(max_size=60), st.sampled_from([*CHOICE_RULES]), st.booleans())
 def test_any_text_is_read(text, which, after_hint):
     found, rule = find_program(text, which, after_hint=after_hint)
     assert found is None or found.strip()

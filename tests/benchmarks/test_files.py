@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from z1.benchmarks.files import READERS, ending, read_rows
-from z1.benchmarks.suites import Benchmark, Made, load_benchmark
+from z1.benchmarks.files import READERS, file_ending, read_rows
+from z1.benchmarks.suites import Benchmark, ComputedRows, load_benchmark
 from z1.core import coerce, is_missing, read_field, shown
-from z1.data.curation import curate_set, read_set, to_row
+from z1.data.curation import curate, read_set, to_row
 from z1.data.problems import Columns, is_file, load_problems, to_problem
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
@@ -88,7 +88,7 @@ def test_what_a_program_tells_itself_in_front_is_passed_over(folder, head):
 
 
 def test_an_ending_is_read_whatever_its_case_and_whether_packed_or_not(folder):
-    assert [ending(n) for n in ("a/B.CSV.GZ", "x.jsonl", "y.tar.gz", "plain")] == [".csv", ".jsonl", ".tar", ""]
+    assert [file_ending(n) for n in ("a/B.CSV.GZ", "x.jsonl", "y.tar.gz", "plain")] == [".csv", ".jsonl", ".tar", ""]
     assert is_file("A.TSV") and is_file("a.json.gz") and not is_file("owner/name")
     assert read(written(folder, "not_packed.jsonl.gz", '{"a": 1}\n')) == [{"a": 1}]
     assert read(written(folder, "packed.jsonl", '{"a": 1}\n', pack=gzip.compress)) == [{"a": 1}]
@@ -190,14 +190,14 @@ ODD_TEXT = [*HALF, b"bytes", 7, 3.5, True, ["a"], {"a": 1}, math.nan, None, math
 ODD_NUMBER = [3.5, True, "3", 2**70, -2**63 - 1, 1e400, b"3", [3]]
 ROW = {"id": "a", "question": "?", "response": "4", "token_num_qwen": 1, "difficulty": 1, "run": "r", "status": "ended"}
 ASKED = {"instruction": "?", "key": "k", "gold": "4", "solution": "4"}
-TOY = Benchmark("toy", Made(lambda: []), 1, {"id": str, "prompt": str, "level": int, "tests": list[str]},
+TOY = Benchmark("toy", ComputedRows(lambda: []), 1, {"id": str, "prompt": str, "level": int, "tests": list[str]},
                 lambda row, seed: {"id": row["id"], "prompt": row["prompt"], "answer": "4", "difficulty": row["level"]}, "exact")
 TOY_ROW = {"id": "a", "prompt": "?", "level": 1, "tests": ["a"]}
 
 
 def toy(row):
     from dataclasses import replace
-    return load_benchmark(replace(TOY, source=Made(lambda: [row])))[0]
+    return load_benchmark(replace(TOY, source=ComputedRows(lambda: [row])))[0]
 
 
 @pytest.mark.parametrize("field", ["instruction", "key", "gold", "solution"])
@@ -230,7 +230,7 @@ def test_a_benchmark_takes_what_is_meant():
                                         *((f, b) for f in ("run", "status") for b in (b"bytes", 7, 3.5, ["a"]))], ids=shown)
 def test_a_data_set_names_an_odd_value(field, bad, tmp_path):
     rows = [ROW | {"id": str(i), "question": f"Question {i}?"} for i in range(3)] + [ROW | {field: bad}]
-    with pytest.raises(ValueError, match=f"^here, row 4: field '{field}' is "): curate_set(rows, tmp_path, "here", progress=False)
+    with pytest.raises(ValueError, match=f"^here, row 4: field '{field}' is "): curate(rows, tmp_path, "here", progress=False)
 
 
 @pytest.mark.parametrize("field", ["question", "response", "status"])
@@ -239,7 +239,7 @@ def test_what_a_model_wrote_is_made_whole(field, half, tmp_path):
     rows = [ROW | {"id": str(i), "question": f"Question {i}?"} for i in range(3)] + [ROW | {field: f"x {half}"}]
     (tmp_path/"r.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     for some in (rows, read_set(tmp_path/"r.jsonl")):
-        made = curate_set(some, tmp_path/"set", "here", progress=False)
+        made = curate(some, tmp_path/"set", "here", progress=False)
         table = pd.concat([pd.read_parquet(tmp_path/"set"/f"{name}.parquet") for name in ("train", "dropped")])
         assert made["statistics"]["rows"] + sum(made["dropped"].values()) == 4 == len(table)
         assert table[table.id == "a"][field].iloc[0].endswith("\ufffd")
@@ -252,8 +252,8 @@ def test_a_table_of_pandas_with_gaps_is_read(tmp_path):
     table.to_parquet(tmp_path/"t.parquet")
     table.to_json(tmp_path/"t.json", orient="records")
     table.to_csv(tmp_path/"t.csv", index=False, encoding="utf-8-sig", sep=";")
-    for rows in (table.to_dict("records"), *(read_set(tmp_path/f"t.{ending}") for ending in ("parquet", "json", "csv"))):
-        curate_set(rows, tmp_path/"set", "here", progress=False)
+    for rows in (table.to_dict("records"), *(read_set(tmp_path/f"t.{file_ending}") for file_ending in ("parquet", "json", "csv"))):
+        curate(rows, tmp_path/"set", "here", progress=False)
         kept = pd.read_parquet(tmp_path/"set"/"train.parquet")
         assert kept.difficulty.fillna(-1).tolist() == [1, -1, 1, 1] and kept.status.tolist() == ["ended", "", "ended", "ended"]
 
@@ -269,7 +269,7 @@ def test_a_number_in_a_csv_that_is_none_is_named(number, tmp_path):
 def test_what_a_judge_quotes_may_hold_half_a_character(tmp_path):
     rows = [ROW | {"id": str(i), "question": f"Question {i}?", "tests": i} for i in range(3)]
     judge = lambda some: [f"it printed \ud83d" if row["tests"] == 1 else "" for row in some]
-    assert curate_set(rows, tmp_path, "here", judges={"odd": judge}, progress=False)["dropped"]["odd"] == 1
+    assert curate(rows, tmp_path, "here", judges={"odd": judge}, progress=False)["dropped"]["odd"] == 1
     assert pd.read_parquet(tmp_path/"dropped.parquet").detail.tolist() == ["it printed \ufffd"]
 
 

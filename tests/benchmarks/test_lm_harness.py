@@ -11,7 +11,7 @@ from z1.core import Ledger, Problem
 from z1.engines.engine import TransformersEngine, load_engine
 from z1.measure.sweep import sweep, to_sample
 from z1.policies import make_policies
-from z1.benchmarks.lm_harness import Protocol, WindowLM, register, seen
+from z1.benchmarks.lm_harness import HarnessProtocol, WindowLM, register, visible_text
 from z1.nano.programs import ANSWER_LEAD
 from z1.window import HINT, decode
 
@@ -274,15 +274,15 @@ def test_nothing_is_graded_that_the_protocol_does_not_say(thought, until, ends, 
     letters = Letters()
     def clean(text): return not any(s in text for s in until if s)
     end = "<" if name == "delimited" else ""
-    def make(**more): return Protocol(6, name, hint="HINT", answer_tokens=30, end=end, **more)
+    def make(**more): return HarnessProtocol(6, name, hint="HINT", answer_tokens=30, end=end, **more)
     policy = make().make(letters)
     script = iter([ord(c) for c in thought] + ([0] if ends else [ord("a")] * 99))
     ids = decode(policy, lambda _: next(script, 0))
     split = policy.split(ids)
     whole = letters.decode(ids)
-    assert seen(make(graded="all"), policy, ids, [], letters) == whole
-    answer = seen(make(), policy, ids, until, letters)
-    cut = seen(make(stop_in="text", graded="all"), policy, ids, until, letters)
+    assert visible_text(make(graded="all"), policy, ids, [], letters) == whole
+    answer = visible_text(make(), policy, ids, until, letters)
+    cut = visible_text(make(stop_in="text", graded="all"), policy, ids, until, letters)
     assert clean(cut) and whole.startswith(cut)
     if split.hint or policy.end_ids: assert letters.decode(split.answer).startswith(answer) and clean(answer)
     elif split.cut: assert answer == ""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from z1.core import Problem, root
-from z1.measure.answers import Verdict, boxes
-from z1.benchmarks.maths import MathsGrader, equal, formula, read, stated, tidy
+from z1.measure.answers import Verdict, boxed_texts
+from z1.benchmarks.maths import MathsGrader, readings_equal, bare_formula, parse_formula, stated_answers, tidy_latex
 
 pytest.importorskip("math_verify")
 EVAL = root().parent/"shared"/"eval"
@@ -100,7 +100,7 @@ def test_recorded_answers_of_a_real_model():
     (r"\text{east}", ["east.", r"\text{east.}", r"\text{east}."]), (r"(-\infty,2]", ["(-∞, 2]", r"(-\infty,\,2]."]),
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", [r"\begin{pmatrix}1\\ 2\end{pmatrix}.", r"\begin{pmatrix}\,1\\\,2\end{pmatrix}"])])
 def test_other_writing_is_the_same_answer(gold, answers):
-    assert [answer for answer in answers if not equal(read(gold), read(answer))] == []
+    assert [answer for answer in answers if not readings_equal(parse_formula(gold), parse_formula(answer))] == []
 
 
 @pytest.mark.parametrize("gold, answers", [
@@ -108,17 +108,17 @@ def test_other_writing_is_the_same_answer(gold, answers):
     ("10", [r"10\,000", "10 000"]), ("0", [r"10\,000"]), ("10000", [r"10\,00", "10.000", r"1\,000"]), ("12", ["1, 2.", "1.2."]), ("7", ["7.5", "75", "70."]),
     ("1,2,3", ["1, 2, 3, ..."]), ("6-5i", ["6-5.", "6 - 5"]), ("(1,2)", ["(1, 20)", r"[1,\,2]"]), (r"\text{east}", ["west.", "e."])])
 def test_other_answers_are_not(gold, answers):
-    assert [answer for answer in answers if equal(read(gold), read(answer))] == []
+    assert [answer for answer in answers if readings_equal(parse_formula(gold), parse_formula(answer))] == []
 
 
 @given(st.text(r"0123 .,\!~;^{}()°√sqrto", max_size=20))
 def test_what_is_tidy_stays_so(latex):
-    once = tidy(latex)
-    assert once == once.strip() and tidy(tidy(once)) == tidy(once)
+    once = tidy_latex(latex)
+    assert once == once.strip() and tidy_latex(tidy_latex(once)) == tidy_latex(once)
 
 
 @given(st.integers(0, 10**12), st.sampled_from([r"\,", "~", " ", r"\ ", r"\;", r",\!", "{,}", ","]), st.sampled_from(["", ".", r"\,", " ."]))
-def test_any_number_may_be_spaced(number, space, end): assert equal(read(str(number)), read(f"{number:,}".replace(",", space) + end))
+def test_any_number_may_be_spaced(number, space, end): assert readings_equal(parse_formula(str(number)), parse_formula(f"{number:,}".replace(",", space) + end))
 
 
 @pytest.mark.parametrize("said, gold", [("2 sqrt(3)", r"2\sqrt{3}"), ("√2.", r"\sqrt{2}"), ("90°.", "90"), (r"$10\,000$ people", "10000"), ("**10 000**", "10000")])
@@ -135,17 +135,17 @@ balanced = st.recursive(st.text("ab1+ ", max_size=4), lambda inner: st.lists(inn
 @given(balanced.filter(str.strip), st.text(max_size=20), st.text("ab}$ ", max_size=9))
 def test_whatever_is_boxed_comes_out(inside, before, after):
     if "\\" in before: before = ""
-    assert boxes(f"{before}\\boxed{{{inside}}}{after}")[-1] == inside.strip()
+    assert boxed_texts(f"{before}\\boxed{{{inside}}}{after}")[-1] == inside.strip()
 
 
 @given(st.text("ab{} \\", max_size=30))
 def test_a_box_that_is_not_closed_is_none(text):
-    assert not boxes("\\boxed{" + text.replace("}", ""))
+    assert not boxed_texts("\\boxed{" + text.replace("}", ""))
 
 
 def test_many_boxes_take_no_time():
     start = time.perf_counter()
-    assert boxes(50_000 * "\\boxed{" + "1" + 50_000 * "}") == ["1"] and not boxes(100_000 * "\\boxed{")
+    assert boxed_texts(50_000 * "\\boxed{" + "1" + 50_000 * "}") == ["1"] and not boxed_texts(100_000 * "\\boxed{")
     assert time.perf_counter() - start < 5
 
 
@@ -153,11 +153,11 @@ def test_many_boxes_take_no_time():
     ("The final answer is $5$.", False, ["5"]), ("The final answer is: \\(5\\)", False, ["5"]),
     ("5", True, ["5"]), ("5", False, []), ("\n\n$x^2$.\nbecause", True, ["x^2"]), ("x^2 is it", True, []),
     ("The final answer is 5. \\boxed{6}", False, ["6"]), ("\\boxed{}", False, []), ("", True, [])])
-def test_where_an_answer_stands(text, after_hint, found): assert stated(text, after_hint)[0] == found
+def test_where_an_answer_stands(text, after_hint, found): assert stated_answers(text, after_hint)[0] == found
 
 
 def test_words_are_no_formula():
-    assert formula("$2\\sqrt{3}$.") == "2\\sqrt{3}" and formula("10 cm") == formula("five") == ""
+    assert bare_formula("$2\\sqrt{3}$.") == "2\\sqrt{3}" and bare_formula("10 cm") == bare_formula("five") == ""
 
 
 def test_prose_is_searched_by_math_verify():
@@ -272,8 +272,8 @@ def test_a_gold_that_nothing_equals_is_refused(gold):
 
 @given(st.integers(-10**6, 10**6), st.integers(1, 1000))
 def test_numbers_equal_themselves_and_not_their_neighbours(n, d):
-    assert equal(read(str(n)), read(f"{n}.0"))
-    assert not equal(read(str(n)), read(str(n + d)))
+    assert readings_equal(parse_formula(str(n)), parse_formula(f"{n}.0"))
+    assert not readings_equal(parse_formula(str(n)), parse_formula(str(n + d)))
 
 
 def test_two_workers_keep_up_with_one_process_that_grades_without_them():
@@ -281,7 +281,7 @@ def test_two_workers_keep_up_with_one_process_that_grades_without_them():
 
     def alone():
         start = time.perf_counter()
-        for row in found: assert equal(read(row["answer"]), read(boxes(row["solution"])[-1]))
+        for row in found: assert readings_equal(parse_formula(row["answer"]), parse_formula(boxed_texts(row["solution"])[-1]))
         return time.perf_counter() - start
 
     with MathsGrader(workers=2) as grader:

@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 from running import papermill
 from z1.benchmarks.suites import BENCHMARKS, load_benchmark
 from z1.data.curation import RELEASE, Settings, Sieve, standard_filters, to_row
-from z1.training.finetune import accumulation, order
-from z1.recipes.paper import CURATED, DRY_RUN, PAPER, RELEASED, steps
+from z1.training.finetune import accumulation, training_order
+from z1.recipes.paper import CURATED, DRY_RUN, PAPER, RELEASED, all_steps
 from z1.window import HINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,15 +75,15 @@ def test_rows_that_loop_go():
 def test_the_steps_of_the_paper_follow_from_the_released_rows():
     for recipe in (PAPER, RELEASED):
         t = recipe.training
-        assert len(order(ROWS, t)) == STEPS * t.global_batch
+        assert len(training_order(ROWS, t)) == STEPS * t.global_batch
         assert accumulation(t, recipe.processes) * t.micro_batch * recipe.processes == t.global_batch  # train_qwen.sh: 16 x 2 x 8
-    assert len(order(ROWS, replace(PAPER.training, global_batch=128))) // 128 != STEPS, "§3.1's own batch gives others"
+    assert len(training_order(ROWS, replace(PAPER.training, global_batch=128))) // 128 != STEPS, "§3.1's own batch gives others"
 
 
 def test_the_paper_s_recipe_compares_with_no_benchmark_and_the_curated_one_does():
-    assert steps(PAPER)["exp_curate"]["benchmarks"] == [] and PAPER.curation.near_fields == PAPER.curation.exact_fields == ()
-    assert steps(CURATED)["exp_curate"]["benchmarks"] == list(CURATED.benchmarks) and CURATED.curation == Settings()
-    assert steps(DRY_RUN)["exp_curate"]["benchmarks"], "a dry run tries this filter too"
+    assert all_steps(PAPER)["exp_curate"]["benchmarks"] == [] and PAPER.curation.near_fields == PAPER.curation.exact_fields == ()
+    assert all_steps(CURATED)["exp_curate"]["benchmarks"] == list(CURATED.benchmarks) and CURATED.curation == Settings()
+    assert all_steps(DRY_RUN)["exp_curate"]["benchmarks"], "a dry run tries this filter too"
     assert "length" in PAPER.curation.finished and "length" not in CURATED.curation.finished
 
 
@@ -94,9 +94,9 @@ def test_the_curated_recipe_differs_in_its_rows_alone():
 
 
 def test_the_released_rows_are_trained_on_as_they_are():
-    made = steps(RELEASED)
+    made = all_steps(RELEASED)
     assert made["exp_finetune"]["rows"] == RELEASE and not {"exp_teach", "exp_curate"} & made.keys()
-    assert len({steps(r)["exp_finetune"]["out"] for r in (PAPER, CURATED, RELEASED, DRY_RUN)}) == 4, "each in a folder of its own"
+    assert len({all_steps(r)["exp_finetune"]["out"] for r in (PAPER, CURATED, RELEASED, DRY_RUN)}) == 4, "each in a folder of its own"
 
 
 @pytest.mark.parametrize("name", ["r1", "base"])

@@ -25,7 +25,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from z1 import window
 from z1.benchmarks import files
 from z1.benchmarks.files import Hub, inflate, pickled_text, read_rows, unpacked_json
-from z1.benchmarks.suites import (BENCHMARKS, HINT, MATH_HINT, Benchmark, Made, Protocol, count_tests, get_benchmark,
+from z1.benchmarks.suites import (BENCHMARKS, HINT, MATH_HINT, Benchmark, ComputedRows, Protocol, count_tests, get_benchmark,
                            load_benchmark, read_benchmark)
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,7 +199,7 @@ def test_a_protocol_that_cannot_be(wrong):
 
 def test_a_grading_nobody_does():
     with pytest.raises(ValueError, match="'mine': grading is 'vibes': use one of maths, choice, code, exact"):
-        Benchmark("mine", Made(list), 1, {}, dict, "vibes")
+        Benchmark("mine", ComputedRows(list), 1, {}, dict, "vibes")
 
 
 # -- gold and references ------------------------------------------------------------------------------------------
@@ -572,7 +572,7 @@ def test_damaged_private_tests(reason, text, data):
 
 
 def test_a_zip_bomb_is_refused_unexploded(data, monkeypatch):
-    monkeypatch.setattr(files, "MOST", 1_000_000)
+    monkeypatch.setattr(files, "MOST_BYTES", 1_000_000)
     bomb = base64.b64encode(zlib.compress(bytes(300_000_000), 9)).decode()
     edit(data, "livecodebench-v5", 2, private_test_cases=bomb)
     said = refused("livecodebench-v5", data, limit=3)

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from pyarrow import parquet
 
-from z1.core import Ledger, Problem, root, stream
-from z1.data.curation import (COLUMNS, FILES, RELEASE, Settings, Sieve, check_set, curate_set, load_set, read_set,
+from z1.core import Ledger, Problem, root, random_stream
+from z1.data.curation import (ROW_COLUMNS, FILES, RELEASE, Settings, Sieve, check_set, curate, load_set, read_set,
                          set_statistics, size_category, standard_filters, to_row, tokenizer_name)
 from z1.nano.tokenizer import train_tokenizer
-from z1.data.filters import Judged
+from z1.data.filters import RejectedByJudge
 from z1.nano.programs import STYLES, make_problems
 
 SETTINGS = Settings(tokens=300, near_fields=("response",), near=.95)
@@ -41,9 +41,9 @@ def curated(folder, tokenizer=None, n=300, batch=32, log=None, **kw):
     "One curation, as a notebook would do it."
     with Ledger(folder/"verdicts.jsonl", key="key", run="slow", sync_every=8) as ledger:
         before = len(ledger)
-        judge = Judged(slow, ledger, workers=1)
+        judge = RejectedByJudge(slow, ledger, workers=1)
         rows = make_rows(n) if tokenizer else (r | {"token_num_qwen": len(r["response"]) // 3} for r in make_rows(n))
-        made = curate_set(rows, folder, "the nano world", tokenizer, TESTS, SETTINGS, {"not today": judge}, batch=batch,
+        made = curate(rows, folder, "the nano world", tokenizer, TESTS, SETTINGS, {"not today": judge}, batch=batch,
                           progress=False, **kw)
     return made, before
 
@@ -78,7 +78,7 @@ def test_every_row_is_kept_or_dropped_for_one_reason(whole, tokenizer):
         places = [order[pair] for pair in zip(part.id, part.question)]
         assert places == sorted(places)
     assert [len(ids) for ids in tokenizer(list(kept.response)).input_ids] == list(kept.token_num_qwen)
-    assert kept.token_num_qwen.max() <= SETTINGS.tokens and list(kept.columns) == list(COLUMNS)
+    assert kept.token_num_qwen.max() <= SETTINGS.tokens and list(kept.columns) == list(ROW_COLUMNS)
 
 
 def test_no_response_is_cut(whole):
@@ -126,7 +126,7 @@ def test_a_filter_must_answer_for_every_row():
 
 def test_no_row_left(tmp_path):
     with pytest.raises(ValueError, match=r"here: no row left; dropped: \{'incomplete': 1\}"):
-        curate_set([to_row("", dict(id="a", question="?", response=""))], tmp_path, "here", progress=False)
+        curate([to_row("", dict(id="a", question="?", response=""))], tmp_path, "here", progress=False)
     with pytest.raises(ValueError, match="no finished set"): load_set(tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_the_release_is_read_from_any_file(tmp_path):
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path/"c.parquet")
     parquet.write_table(pa.Table.from_pylist([r | {"id": i} for i, r in enumerate(rows)]), tmp_path/"numbers.parquet")
     a, b, c = (list(read_set(tmp_path/name)) for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"))
-    assert a == b == c and list(a[0]) == list(COLUMNS) and a[0] | GOOD == a[0]
+    assert a == b == c and list(a[0]) == list(ROW_COLUMNS) and a[0] | GOOD == a[0]
     assert [r["id"] for r in read_set(tmp_path/"numbers.parquet")] == ["0", "1"]
 
 
@@ -179,7 +179,7 @@ def work(folder): curated(folder)
 
 
 def test_killed_twenty_times(tmp_path):
-    context, random = multiprocessing.get_context("forkserver"), stream("kill", "curation")
+    context, random = multiprocessing.get_context("forkserver"), random_stream("kill", "curation")
     context.set_forkserver_preload(["z1.data.curation", "z1.rows", "z1.data.filters"])
     whole, broken = tmp_path/"whole", tmp_path/"broken"
     for folder in (whole, broken): folder.mkdir()
@@ -215,9 +215,9 @@ def cramped(folder, queue):
     "Curation on a disk with room for 20 KB a file."
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    def text(i): return " ".join(map(str, stream(i).sample(range(10**6), 60)))
+    def text(i): return " ".join(map(str, random_stream(i).sample(range(10**6), 60)))
     rows = (to_row("", GOOD | dict(id=str(i), question=f"Question {i}?", response=text(i))) for i in range(2000))
-    try: curate_set(rows, folder, "here", progress=False)
+    try: curate(rows, folder, "here", progress=False)
     except OSError as e: queue.put(str(e))
     else: queue.put("nothing happened")
 
@@ -251,7 +251,7 @@ def test_an_unfinished_or_changed_set_is_refused(tokenizer, tmp_path):
 
 def test_other_settings_make_another_run(whole, tokenizer, tmp_path):
     other = Settings(tokens=299, near_fields=())
-    made = curate_set(make_rows(300), tmp_path, "the nano world", tokenizer, TESTS, other, progress=False)
+    made = curate(make_rows(300), tmp_path, "the nano world", tokenizer, TESTS, other, progress=False)
     assert made["run"] != whole[1]["run"] and made["digests"] != whole[1]["digests"]
 
 
@@ -276,7 +276,7 @@ def test_datasets_reads_the_folder(whole, tmp_path):
 
 
 def test_a_set_without_decontamination_says_so(tmp_path):
-    curate_set([to_row("", GOOD)], tmp_path, "here", progress=False)
+    curate([to_row("", GOOD)], tmp_path, "here", progress=False)
     assert "**Not decontaminated**" in (tmp_path/"README.md").read_text()
 
 
@@ -303,9 +303,9 @@ def test_the_hub_is_written_to_only_when_asked(monkeypatch, tmp_path):
         def create_repo(self, name, **kw): calls.append(("create", name, kw))
         def upload_folder(self, **kw): calls.append(("upload", kw["repo_id"], kw))
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    curate_set([to_row("", GOOD)], tmp_path, "here", progress=False)
+    curate([to_row("", GOOD)], tmp_path, "here", progress=False)
     assert calls == []
-    curate_set([to_row("", GOOD)], tmp_path, "here", progress=False, push_to_hub="me/mine")
+    curate([to_row("", GOOD)], tmp_path, "here", progress=False, push_to_hub="me/mine")
     assert [call[:2] for call in calls] == [("create", "me/mine"), ("upload", "me/mine")]
     assert calls[0][2]["private"] is True
     assert calls[1][2]["allow_patterns"] == ["train.parquet", "README.md", "manifest.json"]

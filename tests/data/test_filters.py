@@ -8,8 +8,8 @@ from z1.benchmarks.suites import load_benchmark
 from z1.core import Ledger, Problem, root
 from z1.nano.tokenizer import train_tokenizer
 from z1.sandbox.sandbox import Limits, Sandbox
-from z1.data.filters import (Codes, Contaminated, Duplicate, Incomplete, Judged, NearDuplicate, Repetition, TooLong,
-                        benchmark_problems, codes_of, count_batch, find_loops, grams, join, normalised, runs, runs_code,
+from z1.data.filters import (Codes, Contaminated, Duplicate, Incomplete, RejectedByJudge, NearDuplicate, Repetition, TooLong,
+                        benchmark_problems, codes_of, count_batch, find_loops, ngram_hashes, join_codes, normalised_text, repeated_runs, runs_code,
                         solves, strip_delimiters, without_numbers, words_of)
 from z1.measure.answers import Grader, grade_exact
 from z1.nano.programs import STYLES, make_problems
@@ -77,7 +77,7 @@ def test_codes_follow_words_and_tell_numbers(text):
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(1, 5))
 def test_grams_are_equal_where_words_are(values, n):
     text = " ".join("abcd"[v] for v in values)
-    words, hashes = words_of(text), grams(codes_of(text), n).tolist()
+    words, hashes = words_of(text), ngram_hashes(codes_of(text), n).tolist()
     slices = [tuple(words[i:i + n]) for i in range(len(words) - n + 1)]
     assert len(hashes) == len(slices)
     assert all((a == b) == (s == t) for a, s in zip(hashes, slices) for b, t in zip(hashes, slices))
@@ -104,7 +104,7 @@ PIECE = st.lists(st.integers(0, 2), min_size=1, max_size=4)
 def test_runs_follow_the_definition(parts, period, least):
     codes = codes_of(" ".join(" ".join("abc"[v] for v in piece) + " " for piece, n in parts for _ in range(n)))
     if len(codes) <= period: return
-    assert runs(codes, period, least) == plain_runs(codes.tolist(), period, least)
+    assert repeated_runs(codes, period, least) == plain_runs(codes.tolist(), period, least)
 
 
 @pytest.mark.parametrize("text", [
@@ -134,12 +134,12 @@ def test_rows_do_not_loop_into_each_other():
 
 
 def test_numbers_in_a_row_are_one_unless_there_are_many():
-    squeezed = lambda text: len(without_numbers(join([codes_of(text)])[0])[0]) - 1
+    squeezed = lambda text: len(without_numbers(join_codes([codes_of(text)])[0])[0]) - 1
     assert squeezed("a 1 2 3 b 4") == 4 and squeezed("1 " * 63) == 1 and squeezed("1 " * 64) == 64
-    codes, ends = join([codes_of("x 1 y 2 " * 9)])
+    codes, ends = join_codes([codes_of("x 1 y 2 " * 9)])
     alike, where = without_numbers(codes)
     assert find_loops(codes, ends, 10, 4, 5) == find_loops(alike, where.searchsorted(ends), 10, 4, 5) == {0: (0, 4, 9)}
-    counting, ends = join([codes_of("".join(f"x {i} y {i + 7} " for i in range(9)))])
+    counting, ends = join_codes([codes_of("".join(f"x {i} y {i + 7} " for i in range(9)))])
     alike, where = without_numbers(counting)
     assert find_loops(counting, ends, 10, 4, 5) == {}
     assert find_loops(alike, where.searchsorted(ends), 10, 4, 5) == {0: (0, 4, 9)}
@@ -226,7 +226,7 @@ def test_the_first_of_equal_rows_stays(texts, size):
 
 
 def test_signs_are_no_blanks():
-    assert normalised("a+b") != normalised("a-b") and normalised(" A\n b") == normalised("a B") == "a b"
+    assert normalised_text("a+b") != normalised_text("a-b") and normalised_text(" A\n b") == normalised_text("a B") == "a b"
 
 
 def test_near_duplicates_in_one_batch_and_across_batches():
@@ -251,7 +251,7 @@ def test_judges_are_asked_once(tmp_path):
         return "bad" if row["id"] == "2" else ""
     rows = [row("r", id=str(i)) for i in range(4)]
     def judged(rows, run="r"):
-        with Ledger(tmp_path/"l.jsonl", key="key", run=run) as ledger: return Judged(judge, ledger)(rows)
+        with Ledger(tmp_path/"l.jsonl", key="key", run=run) as ledger: return RejectedByJudge(judge, ledger)(rows)
     for _ in range(2):
         assert judged(rows + rows[:1]) == ["", "", "bad", "", ""] and len(asked) == 4
     assert judged([row("another response", id="2")]) == ["bad"] and len(asked) == 5
@@ -264,7 +264,7 @@ def test_code_that_does_not_run():
              block("raise ValueError('EOFError')"), block("def f(:\n"), block("import sys; sys.exit(3)"),
              "```cpp\nint main() {}\n```", block("print(1)") + "\n" + block("1 / 0")]
     rows = [row(text, id=str(i)) for i, text in enumerate(texts)]
-    with Sandbox(2) as sandbox: found = Judged(runs_code(sandbox, Limits(seconds=5)))(rows)
+    with Sandbox(2) as sandbox: found = RejectedByJudge(runs_code(sandbox, Limits(seconds=5)))(rows)
     assert [bool(f) for f in found] == [False, False, False, True, True, True, False, True]
     assert found[7].startswith("block 2: an exception: ZeroDivisionError")
 
@@ -273,6 +273,6 @@ def test_answers_that_are_wrong():
     rows = [row(STYLES["z1"](p).response, id=p.id) for p in PROBLEMS]
     rows[3]["response"] = "The final answer is 99."
     rows[4]["response"] = "I don't know."
-    filter = Judged(solves(Grader(grade_exact), PROBLEMS))
+    filter = RejectedByJudge(solves(Grader(grade_exact), PROBLEMS))
     assert [i for i, found in enumerate(filter(rows)) if found] == [3, 4]
     with pytest.raises(ValueError, match="row 'x' answers none"): filter([row("a", id="x")])

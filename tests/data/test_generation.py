@@ -13,7 +13,7 @@ from running import papermill
 from z1.core import Problem, root
 from z1.engines.engine import load_engine
 from z1.engines.request import Sampling
-from z1.data.generation import (Book, Lesson, ask, load_teacher, manifest_of, merge_ledgers, part, read_manifest,
+from z1.data.generation import (TeacherLedger, Lesson, ask_about, load_teacher, manifest_path, merge_ledgers, problems_of_shard, read_manifest,
                                 teach, write_trajectories)
 from z1.engines.tracer import Tracer
 from z1.data.problems import Columns, load_problems
@@ -95,22 +95,22 @@ def test_a_model_as_teacher_ends_or_is_cut(tmp_path):
     lesson = Lesson(max_tokens=60, name="ours")
     record = run(engine, path, PROBLEMS[:8], lesson, source="programs")
     written = {r["id"]: r for r in lines(path)}
-    asked = {p.id: ask(p, engine.tokenizer, lesson) for p in PROBLEMS[:8]}
+    asked = {p.id: ask_about(p, engine.tokenizer, lesson) for p in PROBLEMS[:8]}
     for i, ids in engine.generate([*asked.values()], progress=False):
         row, ended = written[[*asked][i]], ids[-1] == engine.tokenizer.eos_token_id
         assert (row["status"], row["tokens"]) == ("ended" if ended else "length", len(ids)) and len(ids) <= 60
         assert row["response"] == engine.tokenizer.decode(ids[:-1] if ended else ids)
     assert record["ended"] + record["length"] == 8 and record["length"] > 0 and record["ended"] > 0
-    found = json.loads(manifest_of(path).read_text())
+    found = json.loads(manifest_path(path).read_text())
     assert found == record and found["lesson"]["teacher"] == {"engine": "transformers", "model": "ours", "dtype": "float32"}
     assert found["lesson"]["sampling"] == {"temperature": 0.0, "top_p": 1.0} and found["source"] == "programs"
     assert found["tokens"] == sum(r["tokens"] for r in written.values()) and found["seconds"] > 0
 
 
 def test_each_problem_has_its_own_seed_whatever_the_shard(tracer):
-    seeds = {p.id: ask(p, tracer.tokenizer, LESSON).seed for p in PROBLEMS}
+    seeds = {p.id: ask_about(p, tracer.tokenizer, LESSON).seed for p in PROBLEMS}
     assert len(set(seeds.values())) == 30
-    other = {p.id: ask(p, tracer.tokenizer, Lesson(600, seed=1)).seed for p in PROBLEMS}
+    other = {p.id: ask_about(p, tracer.tokenizer, Lesson(600, seed=1)).seed for p in PROBLEMS}
     assert not set(seeds.values()) & set(other.values())
 
 
@@ -180,7 +180,7 @@ def test_a_ledger_torn_in_the_middle_is_told_by_its_line(tracer, tmp_path):
 def test_a_manifest_that_is_torn_or_missing_is_told(tracer, tmp_path, content):
     path = tmp_path/"ledger.jsonl"
     run(tracer, path)
-    manifest_of(path).write_text(content) if content is not None else manifest_of(path).unlink()
+    manifest_path(path).write_text(content) if content is not None else manifest_path(path).unlink()
     for work in (lambda: run(tracer, path), lambda: trajectories(path, tracer.tokenizer)):
         with pytest.raises(ValueError, match=r"ledger\.manifest\.json: missing, or not the manifest"): work()
 
@@ -253,12 +253,12 @@ def test_two_processes_cannot_write_to_one_ledger(tracer, tmp_path):
 def test_a_changed_configuration_is_told(tracer, tmp_path, change, message):
     path, change = tmp_path/"ledger.jsonl", dict(change)
     run(tracer, path)
-    before = path.read_bytes(), manifest_of(path).read_bytes()
+    before = path.read_bytes(), manifest_path(path).read_bytes()
     other = Tracer(load_teacher("tracer", MODEL).tokenizer, change.pop("style", "z1"))
     if chat := change.pop("chat", None): other.tokenizer.chat_template = chat
     with pytest.raises(ValueError, match=r"ledger\.jsonl: the configuration changed") as caught: run(other, path, **change)
     assert message in str(caught.value)
-    assert before == (path.read_bytes(), manifest_of(path).read_bytes())
+    assert before == (path.read_bytes(), manifest_path(path).read_bytes())
 
 
 def test_another_question_under_a_known_id_is_told(tracer, tmp_path):
@@ -411,13 +411,13 @@ def test_what_is_left_of_a_run_may_fail_as_a_whole(tracer, tmp_path):
 
 @given(st.integers(1, 9))
 def test_shards_are_a_partition(n):
-    shards = [part(PROBLEMS, (i, n)) for i in range(n)]
+    shards = [problems_of_shard(PROBLEMS, (i, n)) for i in range(n)]
     assert sorted(p.id for s in shards for p in s) == sorted(p.id for p in PROBLEMS)
-    assert [part(PROBLEMS[::-1], (i, n)) for i in range(n)] == [s[::-1] for s in shards]
+    assert [problems_of_shard(PROBLEMS[::-1], (i, n)) for i in range(n)] == [s[::-1] for s in shards]
 
 
 def test_shards_do_not_move_between_versions():
-    assert [p.id for p in part(PROBLEMS[:10], (1, 2))] == ["dev-0-2", "dev-0-4", "dev-0-8", "dev-0-9"]
+    assert [p.id for p in problems_of_shard(PROBLEMS[:10], (1, 2))] == ["dev-0-2", "dev-0-4", "dev-0-8", "dev-0-9"]
 
 
 @pytest.mark.parametrize("problems, shard, message", [

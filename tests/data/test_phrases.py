@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from z1.data.phrases import SMALLEST, bubbles, composition, label_size, length_table, pack, top_trigrams
+from z1.data.phrases import SMALLEST, draw_bubbles, composition, label_size, length_table, pack_bubbles, top_trigrams
 
 letters = st.text("aAbİß.,\t\n\u2003\x1c ", max_size=40)  # lower case of two letters, and every kind of white space
 few = settings(max_examples=60)
@@ -81,7 +81,7 @@ def test_bad_texts_are_named(texts, n, said):
 @few
 @given(st.lists(st.floats(.05, 100), min_size=1, max_size=30))
 def test_circles_never_overlap_and_hang_together(radii):
-    r, c = np.array(radii), pack(radii)
+    r, c = np.array(radii), pack_bubbles(radii)
     assert np.isfinite(c).all()
     gaps = np.hypot(*(c[:, None] - c).transpose(2, 0, 1)) - r - r[:, None]
     np.fill_diagonal(gaps, np.inf)
@@ -91,12 +91,12 @@ def test_circles_never_overlap_and_hang_together(radii):
 
 def test_circles_are_packed_closely():
     r = np.ones(50)
-    assert np.hypot(*pack(r).T).max() + 1 < 1.35 * np.sqrt(50)  # a disc with a little over half of its area filled
+    assert np.hypot(*pack_bubbles(r).T).max() + 1 < 1.35 * np.sqrt(50)  # a disc with a little over half of its area filled
 
 
 @pytest.mark.parametrize("radii", [[], [1, 0], [1, -2], [1, float("nan")]])
 def test_impossible_circles_are_refused(radii):
-    with pytest.raises(ValueError, match="radii"): pack(radii)
+    with pytest.raises(ValueError, match="radii"): pack_bubbles(radii)
 
 
 @few
@@ -111,7 +111,7 @@ def test_bubbles_show_counts_as_areas_and_mark_what_is_shared():
     sets = {"one": pd.DataFrame({"trigram": ["a b c", "x $y $z"], "count": [400, 100]}),
             "two": pd.DataFrame({"trigram": ["a b c", "only in two", "tiny as dust"], "count": [1600, 900, 1]})}
     fig, ax = plt.subplots(figsize=(8, 5))
-    bubbles(ax, sets, {"one": "red", "two": "blue"})
+    draw_bubbles(ax, sets, {"one": "red", "two": "blue"})
     circles = sorted(ax.patches, key=lambda p: p.radius)
     assert [round(c.radius ** 2) for c in circles] == [1, 100, 400, 900, 1600]
     assert [c.get_linestyle() for c in circles] == ["-", "-", "--", "-", "--"]
@@ -128,7 +128,7 @@ def test_bubbles_show_counts_as_areas_and_mark_what_is_shared():
 def test_bubbles_refuse_an_empty_set():
     empty = pd.DataFrame({"trigram": [], "count": []})
     ax = plt.figure().add_subplot()
-    with pytest.raises(ValueError, match="'none' is empty"): bubbles(ax, {"none": empty}, {"none": "red"})
+    with pytest.raises(ValueError, match="'none' is empty"): draw_bubbles(ax, {"none": empty}, {"none": "red"})
     plt.close("all")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from z1.data.subsets import ORDERS, PAPER_BUDGET, RULES, Subset, algorithm1, ordered, random_rows, script, select
+from z1.data.subsets import ORDERS, PAPER_BUDGET, BUDGET_RULES, Subset, algorithm1, order_rows, random_rows, authors_script, select
 
 TABLE2 = Path(__file__).resolve().parents[2]/"data"/"paper"/"table2.csv"
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=9)  # few values: many ties
@@ -25,10 +25,10 @@ def test_algorithm1_is_the_lexicographically_first_choice_that_fits(tokens, budg
 @given(lengths, budgets)
 def test_script_is_the_shortest_beginning_that_reaches_the_budget(tokens, budget):
     enough = [k for k in range(len(tokens) + 1) if sum(tokens[:k]) >= budget] or [len(tokens)]
-    assert script(tokens, budget) == list(range(enough[0]))
+    assert authors_script(tokens, budget) == list(range(enough[0]))
 
 
-@given(rows, budgets, st.sampled_from(sorted(ORDERS)), st.sampled_from(sorted(RULES)), st.integers(0, 3))
+@given(rows, budgets, st.sampled_from(sorted(ORDERS)), st.sampled_from(sorted(BUDGET_RULES)), st.integers(0, 3))
 def test_budgets_hold_and_the_files_order_does_not_matter(rows, budget, order, rule, seed):
     ids, tokens = list(rows), list(rows.values())
     if budget < min(tokens):
@@ -50,7 +50,7 @@ def test_budgets_hold_and_the_files_order_does_not_matter(rows, budget, order, r
 @given(rows, st.sampled_from(sorted(ORDERS)))
 def test_orders_are_permutations_sorted_by_length(rows, order):
     ids, tokens = list(rows), list(rows.values())
-    queue = ordered(ids, tokens, order)
+    queue = order_rows(ids, tokens, order)
     assert sorted(queue) == list(range(len(ids)))
     along = [tokens[i] for i in queue]
     if order == "shortest": assert along == sorted(along)
@@ -64,7 +64,7 @@ def test_script_overshoots_and_algorithm1_does_not_on_the_same_rows():
     assert select(ids, tokens, "longest", 10).ids == ("a", "d")
     assert select(ids, tokens, "longest", 10, "script").ids == ("a", "b")
     assert select(ids, tokens, "longest", 12, "script").ids == ("a", "b"), "a row that fits exactly is the last"
-    for rule in RULES: assert select(ids, tokens, "shortest", 1000, rule).ids == tuple(ids)  # a budget for all
+    for rule in BUDGET_RULES: assert select(ids, tokens, "shortest", 1000, rule).ids == tuple(ids)  # a budget for all
 
 
 def test_random_subsets_are_nested_and_stable():

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from z1.engines.batch import Finished, GumbelProcessor, PenaltyProcessor, RoomyLayer, WindowProcessor, gumbel, new_cache, trunks
+from z1.engines.batch import Finished, GumbelProcessor, PenaltyProcessor, RoomyLayer, WindowProcessor, gumbel, new_cache, shared_trunks
 from z1.engines.engine import TransformersEngine
 from z1.engines.request import Request, Sampling
 from z1.turns import render
@@ -219,13 +219,13 @@ def test_forks_of_one_problem_share_a_batch(model, prompts):
 def test_trunks():
     def ask(start, prompt=(1,) * 9): return Request(prompt, Unlimited(200, EOS), start=start)
     long = tuple(range(5, 95))
-    assert trunks([ask(long)]) == ([0], 0)
-    assert trunks([ask(long[:50]), ask(long), ask(long[:20])]) == ([1, 1, 1], 0)           # prefixes
-    assert trunks([ask(long[:50] + HINT), ask(long + HINT)]) == ([1, 1], 2)
-    assert trunks([ask(long, (2,) * 9), ask(long)]) == ([0, 1], 0)                         # other prompts
-    assert trunks([ask(long), ask(long[::-1])]) == ([0, 1], 0)                             # other thoughts
-    assert trunks([ask(()), ask(()), ask((5,))]) == ([2, 2, 2], 0)                         # samples
-    assert trunks([]) == ([], 0)
+    assert shared_trunks([ask(long)]) == ([0], 0)
+    assert shared_trunks([ask(long[:50]), ask(long), ask(long[:20])]) == ([1, 1, 1], 0)           # prefixes
+    assert shared_trunks([ask(long[:50] + HINT), ask(long + HINT)]) == ([1, 1], 2)
+    assert shared_trunks([ask(long, (2,) * 9), ask(long)]) == ([0, 1], 0)                         # other prompts
+    assert shared_trunks([ask(long), ask(long[::-1])]) == ([0, 1], 0)                             # other thoughts
+    assert shared_trunks([ask(()), ask(()), ask((5,))]) == ([2, 2, 2], 0)                         # samples
+    assert shared_trunks([]) == ([], 0)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), WARM])

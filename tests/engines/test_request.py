@@ -15,7 +15,7 @@ from z1.core import Ledger
 from z1.engines.engine import EndpointEngine, TransformersEngine, ends_of, load_engine
 from z1.measure.sweep import sweep, to_sample
 from z1.policies import make_policies, BudgetForcing, SwitchPenalty
-from z1.data.generation import Lesson, ask, settings, teach
+from z1.data.generation import Lesson, ask_about, teacher_settings, teach
 from z1.nano.programs import ANSWER_LEAD, make_problems
 from z1.engines.request import refuse_stops
 from z1.turns import chat, model_ends, other_ends, read_tokenizer, render
@@ -154,8 +154,8 @@ def test_a_teacher_ends_where_its_files_say(tmp_path):
     lesson = Lesson(max_tokens=300, name="nano")
     records = [teach(PROBLEMS[:4], e, tmp_path/f"{n}.jsonl", lesson, progress=False) for n, e in (("odd", odd), ("plain", plain))]
     assert [r["ended"] for r in records] == [4, 4] and records[0]["tokens"] == records[1]["tokens"]
-    assert settings(odd, lesson)["teacher"]["eos_ids"] == [PAD, END] and "eos_ids" not in settings(plain, lesson)["teacher"]
-    assert ask(PROBLEMS[0], odd.tokenizer, Lesson(ends=("<|im_end|>",))).policy.eos_ids == (PAD, END)
+    assert teacher_settings(odd, lesson)["teacher"]["eos_ids"] == [PAD, END] and "eos_ids" not in teacher_settings(plain, lesson)["teacher"]
+    assert ask_about(PROBLEMS[0], odd.tokenizer, Lesson(ends=("<|im_end|>",))).policy.eos_ids == (PAD, END)
 
 
 def test_an_engine_that_does_not_say_has_its_tokenizers_end(tokenizer):

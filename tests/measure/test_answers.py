@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from z1.core import Problem
-from z1.measure.answers import (ANSWER, Grade, Grader, ParallelGrader, Verdict, choices, extract_answer, extract_answers,
+from z1.measure.answers import (ANSWER, Grade, Grader, ParallelGrader, Verdict, stated_options, extract_answer, extract_answers,
                         grade_choice, grade_exact)
 from z1.nano.programs import ANSWER_LEAD, make_problems, r1_style, z1_style
 
@@ -84,7 +84,7 @@ def test_bad_input_names_the_field(text, gold, field):
     ("The correct option is **D**.", "D"), ("The answer is clearly B because it is", "B"), ("Answer: B (10 eV)", "B"), ("Answer: B – as shown", "B"),
     ("Answer: A or B", None), ("Answer: A, B", None), ("Answer: C, H and O", None), ("The answer is C = 3.", None), ("Answer: C-H", None), ("B", None),
     ("If the correct answer is B, x is 3.", None), ("Suppose the answer is B. Answer: C", "C"), ("Option A: 8\nOption B: 2", None)])
-def test_the_choice_in_a_text(text, found): assert (choices(text) or [None])[-1] == found
+def test_the_choice_in_a_text(text, found): assert (stated_options(text) or [None])[-1] == found
 
 
 @pytest.mark.parametrize("text, found", [
@@ -92,7 +92,7 @@ def test_the_choice_in_a_text(text, found): assert (choices(text) or [None])[-1]
     ("Option B", "B"), ("Option B is correct", "B"), ("Choice (D).", "D"), ("The correct answer is (B).", "B"), ("It's hard.\nThe correct answer is\n\nB", "B"),
     ("The correct option is C: 10 eV", "C"), ("$\\boxed{C}$", "C"), ("\\(B\\)", "B"), ("C) H2O", "C"), ("D. A and B", "D"), ("Because A", None), ("A gas", None),
     ("A and B", None), ("C = 3", None), ("C-H bond", None), ("D_2O", None), ("B^{2+}", None), (r"\boxed{}", None), ("", None)])
-def test_the_choice_after_a_hint(text, found): assert (choices(text, after_hint=True) or [None])[-1] == found
+def test_the_choice_after_a_hint(text, found): assert (stated_options(text, after_hint=True) or [None])[-1] == found
 
 
 formulas = st.tuples(st.sampled_from("ABCD"), st.sampled_from([" = ", "=", "_", "^", "^{", "-", "+", " + ", "/", r" \cdot ", r"\times ", "'", "(", r" \to ", r" \approx ", "<"]),
@@ -103,8 +103,8 @@ formulas = st.tuples(st.sampled_from("ABCD"), st.sampled_from([" = ", "=", "_", 
 def test_a_letter_in_a_formula_is_no_choice(formula, after_hint):
     assume(formula.count("{") == formula.count("}"))
     assert not grade_choice(rf"So \boxed{{{formula}}}.", formula[0], after_hint, after_hint).correct
-    assert choices(rf"\boxed{{{formula}}}. The answer is (D).", after_hint) == ["D"]
-    assert choices(f"Answer: ${formula}$") == choices(f"${formula}$", after_hint=True) == []
+    assert stated_options(rf"\boxed{{{formula}}}. The answer is (D).", after_hint) == ["D"]
+    assert stated_options(f"Answer: ${formula}$") == stated_options(f"${formula}$", after_hint=True) == []
 
 
 dressed = st.sampled_from(["{}", "({})", "[{}]", "{}.", "{})", r"\text{{{}}}", r"\textbf{{({})}}", r"\mathrm{{{}}}", r"\left({}\right)", "**{}**", "{}) 10 eV", "({}) A dog",
@@ -114,7 +114,7 @@ dressed = st.sampled_from(["{}", "({})", "[{}]", "{}.", "{})", r"\text{{{}}}", r
 @given(st.sampled_from("ABCD"), dressed, st.sampled_from([r"So $\boxed{{{}}}$.", "Answer: {}", "**Answer:** {}", "The correct answer is {}"]))
 def test_a_choice_is_read_however_it_is_dressed(said, dress, frame):
     text = frame.format(dress.format(said))
-    assert choices(text) == choices(text, after_hint=True) == [said]
+    assert stated_options(text) == stated_options(text, after_hint=True) == [said]
 
 
 @given(texts, st.sampled_from("ABCD"), st.sampled_from("ABCD"))

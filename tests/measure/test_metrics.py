@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import special
 
 from z1.measure.metrics import (CHECK, Piece, Response, SWITCH, estimate, maj_at, maj_at_k, outcome_efficiency, pass_at,
-                        pass_at_k, pieces, process_efficiency, split_thoughts, traced_response, underthinking)
+                        pass_at_k, split_with_tokens, process_efficiency, split_thoughts, traced_response, underthinking)
 from z1.nano.programs import make_problem, r1_style, z1_style
 
 few = settings(max_examples=60, deadline=None)
@@ -159,7 +159,7 @@ def test_efficiencies_refuse():
 def test_splitting_loses_nothing_and_begins_with_the_words(text):
     first, *rest = parts = split_thoughts(text)
     assert "".join(parts) == text and all(part.startswith(SWITCH) for part in rest)
-    counted = pieces(parts, len, lambda part: "5" in part)
+    counted = split_with_tokens(parts, len, lambda part: "5" in part)
     assert sum(p.tokens for p in counted) == len(text) and [p.correct for p in counted] == ["5" in p for p in parts]
 
 

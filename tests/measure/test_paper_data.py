@@ -10,7 +10,7 @@ from pytest import approx
 
 from z1.measure import figures, published
 from z1.measure.statistics import Averages, token_ratio
-from z1.data.phrases import bubbles, words
+from z1.data.phrases import draw_bubbles, split_words
 
 PAPER = Path(__file__).resolve().parents[2]/"data"/"paper"
 FILES = sorted(PAPER.glob("*.csv"))
@@ -106,7 +106,7 @@ def test_what_is_claimed_is_the_headline_and_nothing_computed():
 
 @pytest.mark.parametrize("benchmark, accuracy, at_best, lowest, highest", [
     ("GPQA Diamond", 39.9, .24, .14, .30), ("LiveCodeBench v5", 35.3, .30, .12, .30), ("MATH500", 76.4, .87, .69, 1.04),
-    (published.MEAN, 53.1, .49, .40, .49)])
+    (published.MEAN_LABEL, 53.1, .49, .40, .49)])
 def test_published_thinking_tokens_at_equal_accuracy(benchmark, accuracy, at_best, lowest, highest):
     table = published.paper_ratios().query("benchmark == @benchmark")
     assert 100 * table.accuracy.iloc[-1] == approx(accuracy)
@@ -163,7 +163,7 @@ def test_the_readme_of_the_data_quotes_what_is_computed():
     text = (PAPER/"README.md").read_text(encoding="utf-8")
     ends = published.paper_ratios().groupby("benchmark").ratio.last()
     [quoted] = re.findall(r"GPQA Diamond \((.*?)\) and LiveCodeBench \((.*?)\).*?MATH500 it is (.*?),.*?Figure 1b, (0.\d\d)", text, re.S)
-    order = ["GPQA Diamond", "LiveCodeBench v5", "MATH500", published.MEAN]
+    order = ["GPQA Diamond", "LiveCodeBench v5", "MATH500", published.MEAN_LABEL]
     assert list(map(float, quoted)) == ends[order].round(2).tolist()
     gap, width = published.subset_gap("longest", "shortest")
     assert f"is {gap:.1f} points on average" in text and f"is {width:.1f} points" in text
@@ -204,16 +204,16 @@ def test_the_figure_of_ratios_marks_published_points_only():
 
 
 def test_a_figure_is_the_same_bytes_every_time(tmp_path):
-    draw = lambda: figures.caption(published.paper_fig1b(read("figure1b")), "Published.")
-    first = [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"a")]
-    assert first == [p.read_bytes() for p in figures.save(draw(), "f", tmp_path/"b")]
+    draw = lambda: figures.add_caption(published.paper_fig1b(read("figure1b")), "Published.")
+    first = [p.read_bytes() for p in figures.save_figure(draw(), "f", tmp_path/"a")]
+    assert first == [p.read_bytes() for p in figures.save_figure(draw(), "f", tmp_path/"b")]
     assert sorted(p.name for p in (tmp_path/"a").iterdir()) == ["f.png", "f.svg"]
 
 
 def test_trigrams_are_words_as_the_paper_counts_them():
     df = read("trigrams")
     assert not df.duplicated(["dataset", "trigram"]).any()
-    assert all(len(words(t)) == 3 and " ".join(words(t)) == t for t in df.trigram)
+    assert all(len(split_words(t)) == 3 and " ".join(split_words(t)) == t for t in df.trigram)
     for _, table in df.groupby("dataset"): assert (table["count"] > 0).all() and table["count"].is_monotonic_decreasing
 
 
@@ -228,7 +228,7 @@ def test_both_lists_of_trigrams_are_complete(dataset, table, total, last):
 @figures.themed
 def bubble_figure(sets, **options):
     fig, ax = plt.subplots(figsize=(11, 6))
-    bubbles(ax, sets, dict.fromkeys(sets, "black"), **options)
+    draw_bubbles(ax, sets, dict.fromkeys(sets, "black"), **options)
     return fig
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from z1.measure.statistics import (Averages, Curve, accuracy_at_equal_tokens, accuracy_interval, best, bootstrap, mcnemar, redraws,
+from z1.measure.statistics import (Averages, Curve, accuracy_at_equal_tokens, accuracy_interval, best_point, bootstrap, mcnemar, redraws,
                            sign_flip, spearman, token_ratio, tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
 
 few = settings(max_examples=40, deadline=None)
@@ -202,7 +202,7 @@ def test_tokens_at_by_hand():
     curve = Curve([[10, 20, 30, 40]], [[.2, .6, .5, .8]], [1, 2, 3, 4], samples=10)
     assert [tokens_at(curve, x) for x in (.2, .4, .6, .65, .8)] == pytest.approx([10, 15, 20, 35, 40])
     assert np.isnan([tokens_at(curve, .19), tokens_at(curve, .81)]).all()
-    assert best(curve) == (.8, 40, 4) and best(Curve([[1, 2]], [[1, 1]], [8, 16])).window == 8
+    assert best_point(curve) == (.8, 40, 4) and best_point(Curve([[1, 2]], [[1, 1]], [8, 16])).window == 8
     with pytest.raises(ValueError, match="accuracy is 60"): tokens_at(curve, 60)
 
 
@@ -214,7 +214,7 @@ def test_tokens_at_lies_on_the_curve(curve, targets):
         inside = accuracy[0] - 1e-9 <= target <= accuracy.max() + 1e-9
         if not np.isnan(found): assert inside and tokens.min() - 1e-6 <= found <= tokens.max() + 1e-6
         elif inside: assert min(abs(accuracy[0] - target), abs(accuracy.max() - target)) < 1e-8
-    assert tokens_at(curve, best(curve).accuracy) == pytest.approx(best(curve).tokens, rel=1e-6)
+    assert tokens_at(curve, best_point(curve).accuracy) == pytest.approx(best_point(curve).tokens, rel=1e-6)
 
 
 @few

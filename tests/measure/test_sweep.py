@@ -21,7 +21,7 @@ from z1.nano.tokenizer import train_tokenizer
 from z1.engines.engine import TransformersEngine
 from z1.engines.request import Request, Sampling
 from z1.turns import render
-from z1.measure.sweep import COLUMNS, read_samples, sweep, to_sample, write_samples
+from z1.measure.sweep import SAMPLE_COLUMNS, read_samples, sweep, to_sample, write_samples
 from z1.policies import make_policies
 from z1.nano.programs import ANSWER_LEAD, STYLES, make_problems
 from z1.window import HINT, Unlimited
@@ -215,7 +215,7 @@ def samples(base, policies, tmp_path_factory):
 def test_samples_are_read_back_as_they_were_written(samples, tmp_path):
     write_samples(samples, [{"run": "r", "note": "ü"}], tmp_path)
     table = read_samples(tmp_path)
-    assert list(table.columns) == COLUMNS == [f.name for f in fields(Sample)] == (
+    assert list(table.columns) == SAMPLE_COLUMNS == [f.name for f in fields(Sample)] == (
         "model policy window benchmark problem_id difficulty sample seed cut thinking_tokens hint_tokens answer_tokens total_tokens "
         "answer correct verdict run detail lenient").split()
     back = [{k: None if k == "answer" and v is not None and v != v else v for k, v in row.items()} for row in table.to_dict("records")]
@@ -240,7 +240,7 @@ def test_half_a_character_costs_no_results(samples, tmp_path, field):
 
 def test_samples_without_oddities_are_written_as_they_are(samples, tmp_path):
     table = pd.DataFrame([asdict(s) for s in samples])
-    table[COLUMNS].to_parquet(tmp_path/"plain.parquet", index=False)
+    table[SAMPLE_COLUMNS].to_parquet(tmp_path/"plain.parquet", index=False)
     for some in (samples, table):
         write_samples(some, [], tmp_path)
         assert (tmp_path/"samples.parquet").read_bytes() == (tmp_path/"plain.parquet").read_bytes()
@@ -259,7 +259,7 @@ def test_results_that_are_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    lambda t: t.drop(columns="verdict"), lambda t: t.assign(extra=1), lambda t: t[COLUMNS[::-1]],
+    lambda t: t.drop(columns="verdict"), lambda t: t.assign(extra=1), lambda t: t[SAMPLE_COLUMNS[::-1]],
     lambda t: t.rename(columns={"cut": "was_cut"}), lambda t: t[[]]], ids=["missing", "extra", "order", "renamed", "none"])
 def test_results_with_other_columns(samples, tmp_path, change):
     change(pd.DataFrame([asdict(s) for s in samples])).to_parquet(tmp_path/"samples.parquet", index=False)

@@ -13,9 +13,9 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import chisquare
 
 from z1.measure.answers import extract_answer
-from z1.nano.programs import (BUCKETS, SHORT, QUESTION, STYLES, bucket_name, check, difficulty, draw, execute, initial_value, listing,
-                         make_problem, make_problems, make_word_problem, program_of, shapes, split_of, trace)
-from z1.core import stream
+from z1.nano.programs import (BUCKETS, SHORT, QUESTION, STYLES, bucket_name, check_program, difficulty, draw_program, execute, initial_value, number_lines,
+                         make_problem, make_problems, make_word_problem, program_of, shapes, split_of, trace_program)
+from z1.core import random_stream
 from z1.recipes.nano import RECIPES, test_problems as held_out, training_problems, word_problems
 
 SPLITS = ("train", "dev", "test")
@@ -50,9 +50,9 @@ def assignments(source):
 @settings(max_examples=200)
 def test_the_answer_is_what_cpython_prints(problem):
     source = program_of(problem)
-    assert problem.prompt == QUESTION + listing(source)
+    assert problem.prompt == QUESTION + number_lines(source)
     assert problem.answer == execute(source)[1] == printed(source) and re.fullmatch(r"\d", problem.answer)
-    assert re.search(r"# (?:\S+=)?(\d)$", trace(source))[1] == problem.answer
+    assert re.search(r"# (?:\S+=)?(\d)$", trace_program(source))[1] == problem.answer
     for style in STYLES.values(): assert extract_answer(style(problem).response) == problem.answer
 
 
@@ -79,7 +79,7 @@ def test_difficulty_is_the_number_of_executed_assignments(problem):
 @settings(max_examples=200)
 def test_every_line_of_a_trace_is_what_happened(problem):
     source, lines = program_of(problem), program_of(problem).split("\n")
-    written, true = trace(source).split("\n"), iter(assignments(source))
+    written, true = trace_program(source).split("\n"), iter(assignments(source))
     for line in written[1:-1]:
         number, rest = re.fullmatch(r"(\d): (.*)", line).groups()
         assert rest.startswith(lines[int(number) - 1] + " # "), "the statement is copied"
@@ -88,17 +88,17 @@ def test_every_line_of_a_trace_is_what_happened(problem):
             assert at == int(number) and state == dict(zip("abc", map(int, found.groups()[2:])))
             assert eval(found[1]) % 10 == int(found[2])
     assert next(true, None) is None, "no assignment is left out"
-    for found in re.finditer(r"# (\d<\d) (yes|no)$", trace(source), re.M): assert eval(found[1]) == (found[2] == "yes")
+    for found in re.finditer(r"# (\d<\d) (yes|no)$", trace_program(source), re.M): assert eval(found[1]) == (found[2] == "yes")
 
 
 @pytest.mark.parametrize("steps", [*range(17), 24, 40])
 def test_a_drawn_program_has_exactly_the_steps_asked_for(steps):
-    assert {len(assignments(draw(stream("t", steps, i), steps))) for i in range(15)} == {steps}
+    assert {len(assignments(draw_program(random_stream("t", steps, i), steps))) for i in range(15)} == {steps}
     assert shapes(steps)
 
 
 def test_more_steps_than_fit_are_refused():
-    with pytest.raises(ValueError, match="100 steps in at most 16 lines; ask for fewer"): draw(stream("t"), 100)
+    with pytest.raises(ValueError, match="100 steps in at most 16 lines; ask for fewer"): draw_program(random_stream("t"), 100)
 
 
 @given(problems)
@@ -110,7 +110,7 @@ def test_both_teachers_answer_the_same_problem_in_their_own_way(problem):
         assert t.response.endswith(f"The final answer is {problem.answer}.")
     assert "think>" not in z1.response and "Trace" not in z1.response if not problem.difficulty else "Trace:" in z1.response
     assert r1.response.count("<think>") == r1.response.count("</think>") == 1 and len(r1.response) > len(z1.response)
-    if problem.difficulty: assert r1.response.count(trace(program_of(problem))) == 2
+    if problem.difficulty: assert r1.response.count(trace_program(program_of(problem))) == 2
 
 
 # -- who has seen which program ---------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_no_held_out_program_of_a_recipe_occurs_in_its_training(recipe):
     train, test = [program_of(p) for p in training_problems(recipe)], [program_of(p) for p in held_out(recipe)]
     assert len(train) == len(set(train)) == recipe.problems and len(test) == len(set(test)) == recipe.test_problems
     assert not set(train) & set(test)
-    assert not {p.prompt for p in word_problems(recipe)} & {QUESTION + listing(s) for s in train}
+    assert not {p.prompt for p in word_problems(recipe)} & {QUESTION + number_lines(s) for s in train}
 
 
 def test_the_first_problems_of_a_split_are_the_first_of_more():
@@ -202,13 +202,13 @@ START = "a=1;b=2;c=3"
     "a=1;b=2", "a=12;b=3;c=4", "a=(a+10)%10", "a=(1+a)%10", "a=(a+b)%10\x0c", "ａ=(a+b)%10"])
 def test_the_grammar_refuses_anything_else(line):
     for source in (f"{START}\n{line}\nprint(a)", f"{START}\na=(a+b)%10\n{line}"):
-        for function in (check, execute, difficulty, trace):
+        for function in (check_program, execute, difficulty, trace_program):
             with pytest.raises(ValueError, match=r"line [23]: .* is not a statement of the nano world"): function(source)
 
 
 def test_digits_of_other_scripts_are_refused():
     for line in ("a=(a+٣)%10", "for i in range(２):"):
-        with pytest.raises(ValueError, match="not a statement"): check(f"{START}\n{line}\nprint(a)")
+        with pytest.raises(ValueError, match="not a statement"): check_program(f"{START}\n{line}\nprint(a)")
 
 
 @pytest.mark.parametrize("source, words", [
@@ -216,14 +216,14 @@ def test_digits_of_other_scripts_are_refused():
     (f"{START}\nelse:\nprint(a)", "line 2"), (f"{START}\nfor i in range(2):\nprint(a)", "line 3"),
     (f"{START}\n a=(a+b)%10\nprint(a)", "line 2"), (f"{START}\nif a<3:\n a=(a+b)%10\nelse:", "line 4")])
 def test_lines_in_an_order_that_is_no_program_are_refused(source, words):
-    for function in (check, execute, difficulty, trace):
+    for function in (check_program, execute, difficulty, trace_program):
         with pytest.raises(ValueError, match=words): function(source)
 
 
 @given(st.lists(st.text(alphabet="abcdefi()%10+-*=<>:; .,'\"_[]printforelse\n", max_size=14), max_size=5))
 def test_what_the_grammar_lets_through_contains_no_name_but_its_own(lines):
     source = "\n".join([START, *lines, "print(a)"])
-    try: check(source)
+    try: check_program(source)
     except ValueError: return
     nodes = list(ast.walk(ast.parse(source)))
     assert {n.id for n in nodes if isinstance(n, ast.Name)} <= {*"abci", "range", "print"}
@@ -237,7 +237,7 @@ def test_one_changed_character_is_refused_or_still_the_nano_world(problem, data)
     source = program_of(problem)
     at, new = data.draw(st.integers(0, len(source) - 1)), data.draw(st.characters(min_codepoint=32, max_codepoint=126))
     changed = source[:at] + new + source[at + 1:]
-    try: check(changed)
+    try: check_program(changed)
     except ValueError: return
     allowed = (ast.Module, ast.Assign, ast.Name, ast.Constant, ast.BinOp, ast.For, ast.If, ast.Compare, ast.Call, ast.Expr,
                ast.operator, ast.cmpop, ast.expr_context)

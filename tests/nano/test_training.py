@@ -19,10 +19,10 @@ from transformers.utils import logging
 
 from z1.core import Manifest
 from z1.nano.tokenizer import train_tokenizer
-from z1.rows import count_tokens, curate, length_statistics, load_rows, save_rows
+from z1.rows import count_tokens, filter_rows, length_statistics, load_rows, save_rows
 from z1.turns import render
 from z1.nano.programs import STYLES, make_problems
-from z1.nano.training import Architecture, TokenBatches, Training, is_trained, last_checkpoint, make_trainer, new_model, train
+from z1.nano.training import Architecture, TokenBatches, Training, is_trained, last_checkpoint, make_nano_trainer, new_model, train
 
 disable_progress_bars(), logging.disable_progress_bar()
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,11 +74,11 @@ def tokenizer(trajectories): return train_tokenizer(t.prompt + t.response for t 
 
 
 @pytest.fixture(scope="module")
-def rows(trajectories, tokenizer): return Dataset.from_list(curate(trajectories, tokenizer, 1280)[0])
+def rows(trajectories, tokenizer): return Dataset.from_list(filter_rows(trajectories, tokenizer, 1280)[0])
 
 
 def test_in_200_padded_rows_the_response_and_its_end_are_learned_and_nothing_else(rows, tokenizer, tmp_path):
-    trainer = make_trainer(rows, tokenizer, new_model(TINY, tokenizer, 0), Training(batch_tokens=4096), 0, tmp_path, quiet=True)
+    trainer = make_nano_trainer(rows, tokenizer, new_model(TINY, tokenizer, 0), Training(batch_tokens=4096), 0, tmp_path, quiet=True)
     data, seen, padded = trainer.train_dataset, 0, 0
     for batch in TokenBatches(rows["total_tokens"], 4096, 1, 0):
         got = trainer.data_collator([data[i] for i in batch])
@@ -98,7 +98,7 @@ def test_in_200_padded_rows_the_response_and_its_end_are_learned_and_nothing_els
 def test_rows_that_are_too_long_are_dropped_and_counted(trajectories, tokenizer, tmp_path):
     total = [n for _, n in count_tokens(tokenizer, trajectories)]
     most = sorted(total)[140]
-    kept, dropped = curate([*trajectories, trajectories[0]], tokenizer, most)
+    kept, dropped = filter_rows([*trajectories, trajectories[0]], tokenizer, most)
     short = [t.problem_id for t, n in zip(trajectories, total) if n <= most]
     assert [r["id"] for r in kept] == short and max(r["total_tokens"] for r in kept) == most
     assert Counter(r["reason"] for r in dropped) == {"too long": 200 - len(short), "duplicate question": 1}

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from z1.data.curation import load_set
 from z1.measure.sweep import read_samples
-from z1.recipes.paper import DRY_RUN, PAPER, PAPER_RECIPES, steps
+from z1.recipes.paper import DRY_RUN, PAPER, PAPER_RECIPES, all_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS, MODEL = ROOT/"data"/"results"/DRY_RUN.name, ROOT/DRY_RUN.contenders["z1"].model
@@ -36,7 +36,7 @@ def whole():
 
 
 def test_every_step_runs_once(whole):
-    assert sorted(notebooks(whole)) == sorted(steps(DRY_RUN)), "the Makefile and the recipe name the same steps"
+    assert sorted(notebooks(whole)) == sorted(all_steps(DRY_RUN)), "the Makefile and the recipe name the same steps"
     again, code = make("figures", "RECIPE=paper", "DRY_RUN=1")
     assert code == 0 and not notebooks(again), "a second run finds everything done"
 
@@ -95,7 +95,7 @@ def test_days_of_work_are_not_deleted():
 @pytest.mark.parametrize("recipe", PAPER_RECIPES.values(), ids=list(PAPER_RECIPES))
 def test_notebooks_know_the_parameters(recipe):
     "papermill warns of an unknown parameter and goes on; here it is an error."
-    for step, parameters in steps(recipe).items():
+    for step, parameters in all_steps(recipe).items():
         notebook = json.loads(experiment(step.split('-')[0]).read_text())
         [cell] = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ())]
         known = re.findall(r"^(\w+) = ", "".join(cell["source"]), re.M)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 import z1.sandbox.bubblewrap, z1.sandbox.sandbox
-from z1.sandbox.bubblewrap import closed, libpython, library_path, python
+from z1.sandbox.bubblewrap import closed_part, python_library, library_path, python_path
 from z1.core import root
 from z1.sandbox.sandbox import Limits, Sandbox
 
 TMP, LIMITS = Path("/tmp"), Limits(seconds=60, memory=4096)
 PREFIX, PACKAGES = os.path.realpath(sys.base_prefix), sysconfig.get_path("purelib")
-SHARED = pytest.mark.skipif(not libpython(), reason="this Python has no library of its own: it is all in the program file")
+SHARED = pytest.mark.skipif(not python_library(), reason="this Python has no library of its own: it is all in the program file")
 ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 ASK = "import ssl, sys, sysconfig, zlib\nprint(sys.version, sys.implementation.cache_tag, sysconfig.get_config_var('CONFIG_ARGS'))"
 
@@ -46,7 +46,7 @@ def test_a_program_may_start_its_own_python():
     for env in ("None", "{}"):
         code = f"import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', {child!r}], env={env}, capture_output=True, text=True))"
         assert repr(sys.version + "\n") in inside(code)
-    if "python3" in os.listdir(os.path.dirname(python())): assert inside(
+    if "python3" in os.listdir(os.path.dirname(python_path())): assert inside(
         f"import subprocess\nprint(subprocess.run(['python3', '-c', {child!r}], capture_output=True, text=True).stdout)") == sys.version
 
 
@@ -58,24 +58,24 @@ def test_multiprocessing_can_start_anew():
 @SHARED
 def test_the_systems_library_is_not_needed(monkeypatch):
     "As on a machine whose system has no libpython: its file is covered."
-    systems = [str(p) for p in Path("/usr/lib").rglob(os.path.basename(libpython())) if str(p) != libpython()]
-    furniture = z1.sandbox.bubblewrap.furniture
+    systems = [str(p) for p in Path("/usr/lib").rglob(os.path.basename(python_library())) if str(p) != python_library()]
+    furniture = z1.sandbox.bubblewrap.mount_options
     covered = [word for path in systems for word in ("--ro-bind", "/dev/null", path)]
-    monkeypatch.setattr(z1.sandbox.bubblewrap, "furniture", lambda *given: furniture(*given) + covered)
+    monkeypatch.setattr(z1.sandbox.bubblewrap, "mount_options", lambda *given: furniture(*given) + covered)
     assert inside(ASK) == answers(ASK)
 
 
 @pytest.mark.parametrize("place", [str(TMP/"python"), "/srv/a python", "/z1/python", "/packages", "/python"])
 def test_an_interpreter_may_lie_anywhere(place):
     "In its new place no path in the program file leads to the library, so LD_LIBRARY_PATH must."
-    new, top = f"{place}/bin/{os.path.basename(python())}", str(Path(*Path(place).parts[:2]))
+    new, top = f"{place}/bin/{os.path.basename(python_path())}", str(Path(*Path(place).parts[:2]))
     version, exe = elsewhere(new, "--tmpfs", top, "--dir", place, "--ro-bind", PREFIX, place, LD_LIBRARY_PATH=f"{place}/lib").rsplit("\n", 1)
     assert version == answers(ASK) and exe.startswith((f"{place}/bin/", "/python/bin/"))
 
 
 def test_an_interpreter_behind_symbolic_links(tmp_path):
     (tmp_path/"python").symlink_to(PREFIX)
-    assert elsewhere(str(tmp_path/"python"/"bin"/os.path.basename(python()))).startswith(answers(ASK))
+    assert elsewhere(str(tmp_path/"python"/"bin"/os.path.basename(python_path()))).startswith(answers(ASK))
 
 
 @pytest.mark.parametrize("options", [["--symlinks"], ["--copies"], ["--symlinks", "--system-site-packages"]], ids=" ".join)
@@ -96,10 +96,10 @@ def test_packages_of_the_environment_come_before_the_interpreters(monkeypatch):
 
 
 def test_the_system_python_needs_no_more_than_the_system(monkeypatch):
-    monkeypatch.setattr(z1.sandbox.bubblewrap, "prefix", lambda: "/usr")
-    monkeypatch.setattr(z1.sandbox.bubblewrap, "python", lambda: "/usr/bin/python3.99")
-    monkeypatch.setattr(z1.sandbox.bubblewrap, "libpython", lambda: None)
-    assert z1.sandbox.bubblewrap.visible() == {"/usr/bin/python3.99": "/usr/bin/python3.99"}
+    monkeypatch.setattr(z1.sandbox.bubblewrap, "python_prefix", lambda: "/usr")
+    monkeypatch.setattr(z1.sandbox.bubblewrap, "python_path", lambda: "/usr/bin/python3.99")
+    monkeypatch.setattr(z1.sandbox.bubblewrap, "python_library", lambda: None)
+    assert z1.sandbox.bubblewrap.visible_paths() == {"/usr/bin/python3.99": "/usr/bin/python3.99"}
 
 
 def test_another_python_inside_is_an_error(monkeypatch):
@@ -111,10 +111,10 @@ def test_another_python_inside_is_an_error(monkeypatch):
 def test_the_library_path_is_only_set_where_it_is_needed(monkeypatch):
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     assert library_path() == {}
-    monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere::{os.path.dirname(libpython())}")
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere::{os.path.dirname(python_library())}")
     assert library_path() == {"LD_LIBRARY_PATH": "/library"}
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
-    monkeypatch.setattr(z1.sandbox.bubblewrap, "prefix", lambda: str(TMP/"python"))
+    monkeypatch.setattr(z1.sandbox.bubblewrap, "python_prefix", lambda: str(TMP/"python"))
     assert library_path() == {"LD_LIBRARY_PATH": "/library"}
 
 
@@ -147,4 +147,4 @@ def test_a_host_that_gives_up_root_hears_what_it_may_not_read():
 def test_what_everybody_may_read_is_not_closed(tmp_path):
     (tmp_path/"file").touch(0o644)
     tmp_path.chmod(0o755)
-    assert closed(str(tmp_path/"file"), str(tmp_path)) is None
+    assert closed_part(str(tmp_path/"file"), str(tmp_path)) is None

@@ -19,7 +19,7 @@ from vllm import SamplingParams  # noqa: E402
 from vllm.v1.sample import logits_processor as v1  # noqa: E402
 from vllm.v1.sample.logits_processor import BatchUpdate, MoveDirectionality  # noqa: E402
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState, loader  # noqa: E402
-from z1.serving.vllm_window import DeviceBatch, HostBatch, Reader, WindowProcessor, check, penalise  # noqa: E402
+from z1.serving.vllm_window import DeviceBatch, HostBatch, PolicyReader, WindowProcessor, check_params, penalise_switches  # noqa: E402
 
 CONTEXT, WORDS, EOS, ROOM = 96, 12, (0,), 60
 NAME = "z1.vllm_window:WindowProcessor"
@@ -130,7 +130,7 @@ def test_v1_reads_again_what_was_taken_back():
     policy = SwitchPenalty(DelimitedWindow(9, (5, 6), (7,), EOS), (3,), span=2)
     output, batch = [1, 1, 5, 6], HostBatch("cpu")
     row = Fake(policy=policy, extra=to_parameters(policy), start=[], prompt=[1], output=output)
-    batch.update(BatchUpdate(1, [], [(0, params(row.extra), [1], output)], []), Reader(config()).read)
+    batch.update(BatchUpdate(1, [], [(0, params(row.extra), [1], output)], []), PolicyReader(config()).read)
     for taken, token in ((0, 3), (3, 1), (0, 3), (2, 1), (0, 1)):
         logits = torch.zeros(1, WORDS)
         if 6 not in output: assert torch.equal(batch.apply(logits.clone())[0], expect(logits, 0, row))
@@ -141,7 +141,7 @@ def test_v1_reads_again_what_was_taken_back():
 def test_v1_placeholders_hold_a_place():
     "With asynchronous scheduling a token may be -1: it is there, but not known."
     batch, output = HostBatch("cpu"), []
-    batch.update(BatchUpdate(1, [], [(0, params({"window": 2, "hint": [7]}), [1], output)], []), Reader(config()).read)
+    batch.update(BatchUpdate(1, [], [(0, params({"window": 2, "hint": [7]}), [1], output)], []), PolicyReader(config()).read)
     said = []
     for _ in range(4):
         said.append(batch.apply(torch.eye(1, WORDS)).argmax().item())
@@ -151,7 +151,7 @@ def test_v1_placeholders_hold_a_place():
 
 def test_waiting_rows_are_not_looked_at():
     batch, outputs = HostBatch("cpu"), [[] for _ in range(9)]
-    reads = Reader(config()).read
+    reads = PolicyReader(config()).read
     batch.update(BatchUpdate(9, [], [(i, params({"window": 40, "hint": [7]} if i < 8 else None), [1], o)
                                      for i, o in enumerate(outputs)], []), reads)
     assert set(batch.rows) == set(range(8)) and batch.due == 41
@@ -171,7 +171,7 @@ def test_idle_batches_do_nothing():
     logits = object()                               # anything that is touched would fail
     v1_side, v2_side = HostBatch("cpu"), DeviceBatch(slots_of(4))
     for _ in range(3): assert v1_side.apply(logits) is logits and v2_side.apply(logits, None) is logits
-    v1_side.update(BatchUpdate(1, [], [(0, params({"window": 9, "hint": [7]}), [1], [])], []), Reader(config()).read)
+    v1_side.update(BatchUpdate(1, [], [(0, params({"window": 9, "hint": [7]}), [1], [])], []), PolicyReader(config()).read)
     for _ in range(9): assert v1_side.apply(logits) is logits
 
 
@@ -229,7 +229,7 @@ def test_v2_with_speculation_is_refused_at_the_door_and_idle_inside():
     speculative = config(speculative_config=object())
     processor = WindowProcessor(speculative, slots_of(2))
     assert not processor.add_request(0, params({"window": 8, "hint": [7]}))
-    with pytest.raises(ValueError, match="speculative"): Reader(speculative).read(params({"window": 8, "hint": [7]}), 4)
+    with pytest.raises(ValueError, match="speculative"): PolicyReader(speculative).read(params({"window": 8, "hint": [7]}), 4)
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_both_of_vllms_loaders_take_the_entry_point(monkeypatch):
 def test_two_owners_penalise_once_even_in_a_buffer_that_is_used_again():
     policy, logits = SwitchPenalty(Unlimited(9, EOS), (3, 3)), torch.zeros(2, WORDS)
     for n in (1, 2):
-        for owner in ("one", "two"): penalise(logits, owner, [1], [policy])
+        for owner in ("one", "two"): penalise_switches(logits, owner, [1], [policy])
         assert logits[1, 3] == -3 * n and logits.count_nonzero() == 1
 
 
@@ -258,7 +258,7 @@ def test_without_vllm_there_is_one_clear_sentence(monkeypatch):
     for name in [n for n in sys.modules if n.split(".")[0] == "vllm"]: monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "z1.serving.vllm_window")
-    from z1.serving.vllm_window import Row  # noqa: F401  # what needs no vLLM can be had without it
+    from z1.serving.vllm_window import BatchRow  # noqa: F401  # what needs no vLLM can be had without it
     with pytest.raises(ImportError, match="needs vLLM 0.32: pip install"):
         from z1.serving.vllm_window import WindowProcessor  # noqa: F401
 
@@ -317,7 +317,7 @@ def test_malformed_parameters_are_refused_by_name_and_do_no_harm_inside(wrong, f
 
 @pytest.mark.parametrize("wrong", [w for w, _ in WRONG[:12] + WRONG[13:22] + WRONG[27:35]], ids=repr)
 def test_most_is_seen_even_where_vllm_cannot_be_asked(wrong):
-    with pytest.raises(ValueError): check(params(wrong))
+    with pytest.raises(ValueError): check_params(params(wrong))
 
 
 def test_good_parameters_pass_and_others_are_left_alone():
@@ -325,13 +325,13 @@ def test_good_parameters_pass_and_others_are_left_alone():
     for good in ({"window": 8}, {"window": 8, "hint": "a hint", "written": 4}, {"switch": [2]}, {"session_id": "x"},
                  None, {"policy": "delimited", "window": 8, "end": "a"}, {"window": 8, "hint": [1], "other": object()}):
         InputProcessor().process_inputs(prompt, params(good, ignore_eos=False, stop_token_ids=None))
-        check(params(good))
+        check_params(params(good))
 
 
 def test_a_delimiter_at_which_decoding_pauses_does_not_end_the_turn():
     budget = BudgetForcing(8, wait_ids=(4,), hint_ids=(), eos_ids=EOS, end_ids=(5,))
     asked = params(to_parameters(budget), stop_token_ids=list(budget.stop_ids))
-    assert Reader(config()).read(asked, 1)[0] == DelimitedWindow(8, (5,), (), EOS, ROOM - 9)
+    assert PolicyReader(config()).read(asked, 1)[0] == DelimitedWindow(8, (5,), (), EOS, ROOM - 9)
 
 
 @pytest.mark.parametrize("extra, more, prompt, reason", [
@@ -370,7 +370,7 @@ def test_what_ends_a_turn_where_a_request_names_nothing_is_what_the_model_declar
     class Door(InputProcessor):
         def process_inputs(self, prompt, asked):
             asked.update_from_generation_config(self.generation_config_fields, self.renderer.get_eos_token_id())
-            seen.append(Reader(self.vllm_config, self.renderer.tokenizer).read(asked, 1)[0].eos_ids)
+            seen.append(PolicyReader(self.vllm_config, self.renderer.tokenizer).read(asked, 1)[0].eos_ids)
     Door().process_inputs({}, params({"window": 8, "hint": [1]}, ignore_eos=False, stop_token_ids=None))
     Door().process_inputs({}, params({"window": 8, "hint": [1]}, ignore_eos=False, stop_token_ids=[4]))
     Door().process_inputs({}, params({"window": 8, "hint": [1]}))
@@ -391,7 +391,7 @@ def test_outputs_that_v1_would_not_show_are_refused():
 
 def test_text_is_encoded_as_the_tokenizer_does_it_alone_and_only_once():
     tokenizer = train_tokenizer([HINT] * 5 + ["user\nassistant\n"])
-    reader = Reader(config(), tokenizer)
+    reader = PolicyReader(config(), tokenizer)
     reader.model.get_vocab_size = lambda: len(tokenizer)
     policy, _ = reader.read(params({"window": 8}), 4)
     assert list(policy.hint_ids) == tokenizer(HINT, add_special_tokens=False)["input_ids"]

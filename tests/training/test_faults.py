@@ -231,7 +231,7 @@ def stop(*args): raise Stopped
 def until_published(config, rows, folder, monkeypatch):
     "Train to the end and stop there: the folder of checkpoints is complete, and nothing is published."
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(z1.training.finetune, "publish", stop)
+        patch.setattr(z1.training.finetune, "publish_finetuned", stop)
         finetune(config, rows, folder, quiet=True)
     return Path(f"{folder}.work")
 

@@ -17,11 +17,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 from transformers.utils import logging
 
-from z1.core import Trajectory, alone
+from z1.core import Trajectory, exclusive_access
 from z1.nano.tokenizer import CHATML, train_tokenizer
 from z1.rows import count_tokens
 from z1.turns import conversation, render
-from z1.training.finetune import FineTuning, accumulation, encode, finetune, make_trainer, order, read_job
+from z1.training.finetune import FineTuning, accumulation, encode_rows, finetune, make_chat_trainer, training_order, read_job
 
 disable_progress_bars(), logging.disable_progress_bar()
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,12 +104,12 @@ def test_on_1000_rows_the_response_and_its_end_are_learned_packed_and_unpacked_a
              for t in map(conversation, rows["question"], rows["response"])]
     lengths = [len(tokenizer(w.rstrip("\n") if template == QWEN else w).input_ids) for w in whole]
     most = sorted(lengths)[949]                                    # a length that rows have: the longest that is kept
-    encoded = encode(tokenizer, rows, most)
+    encoded = encode_rows(tokenizer, rows, most)
     kept = [r for r, n in zip(rows, lengths) if n <= most]
     assert len(kept) == len(encoded) >= 950 and 1 <= len(rows) - len(encoded) <= 50
     config, losses = replace(tiny, max_length=most), {}
     for packing in ("none", "bfd"):
-        trainer = make_trainer(replace(config, packing=packing), encoded, tokenizer, tmp_path/packing, quiet=True)
+        trainer = make_chat_trainer(replace(config, packing=packing), encoded, tokenizer, tmp_path/packing, quiet=True)
         seen = Counter()
         for ids, labels in conversations(trainer, 16):
             learned = labels != -100
@@ -133,14 +133,14 @@ def test_trl_prepares_the_same_from_conversations(rows, tokenizer, base, tmp_pat
     args = SFTConfig(output_dir=str(tmp_path), max_length=None, bf16=False, use_cpu=True, report_to=[])
     theirs = SFTTrainer(model=AutoModelForCausalLM.from_pretrained(base), args=args, train_dataset=turns,
                         processing_class=tokenizer).train_dataset
-    ours = encode(tokenizer, some, 10**6)
+    ours = encode_rows(tokenizer, some, 10**6)
     assert ours["input_ids"][:] == theirs["input_ids"][:] and ours["labels"][:] == theirs["labels"][:]
 
 
 def test_a_response_does_not_merge_with_the_prompt(tokenizer):
     merging = train_tokenizer(["\n1: x\n2: y"] * 9)                    # "\n1: " is one token
     for response in ("1: x", "\n1: x", "\n\n", " x", ""):
-        row = encode(merging, Dataset.from_list([{"question": "?", "response": response}]), 512)[0]
+        row = encode_rows(merging, Dataset.from_list([{"question": "?", "response": response}]), 512)[0]
         start = row["labels"].count(-100)
         asked = merging.apply_chat_template(conversation("?", "")["prompt"], add_generation_prompt=True)["input_ids"]
         assert row["input_ids"][:start] == asked, "what is read is what is read at inference"
@@ -148,12 +148,12 @@ def test_a_response_does_not_merge_with_the_prompt(tokenizer):
 
 
 def test_a_row_that_trl_would_cut_is_an_error(rows, tokenizer, tiny, tmp_path):
-    encoded = encode(tokenizer, rows.select(range(100)), 512)
+    encoded = encode_rows(tokenizer, rows.select(range(100)), 512)
     longest = max(map(len, encoded["input_ids"]))
     for packing in ("none", "bfd"):
-        make_trainer(replace(tiny, packing=packing, max_length=longest), encoded, tokenizer, tmp_path, quiet=True)
+        make_chat_trainer(replace(tiny, packing=packing, max_length=longest), encoded, tokenizer, tmp_path, quiet=True)
     with pytest.raises(RuntimeError, match="tokens went to trl and .* are left"):
-        make_trainer(replace(tiny, packing="bfd", max_length=longest - 1), encoded, tokenizer, tmp_path, quiet=True)
+        make_chat_trainer(replace(tiny, packing="bfd", max_length=longest - 1), encoded, tokenizer, tmp_path, quiet=True)
 
 
 def test_templates_that_would_spoil_the_mask_are_refused(rows, tokenizer):
@@ -161,7 +161,7 @@ def test_templates_that_would_spoil_the_mask_are_refused(rows, tokenizer):
         tokenizer.chat_template = template
         try:
             with pytest.raises(ValueError, match="must write a question the same way .* and end the answer"):
-                encode(tokenizer, rows.select(range(3)), 512)
+                encode_rows(tokenizer, rows.select(range(3)), 512)
         finally: tokenizer.chat_template = CHATML
 
 
@@ -187,7 +187,7 @@ def templated(tokenizer):
 
 def learned(tokenizer, response):
     "(what is read, what is learned) of a row, as text."
-    row = encode(tokenizer, Dataset.from_list([{"question": "2+2?", "response": response}]), 512)[0]
+    row = encode_rows(tokenizer, Dataset.from_list([{"question": "2+2?", "response": response}]), 512)[0]
     start = row["labels"].count(-100)
     assert row["labels"][start:] == row["input_ids"][start:]
     return tokenizer.decode(row["input_ids"][:start]), tokenizer.decode(row["labels"][start:])
@@ -210,7 +210,7 @@ def test_a_template_that_begins_a_thought_needs_one_to_go_on(templated, answer):
     for response in (PLAIN, "", "<think>Two twos.</think>"):
         rows = Dataset.from_list([{"question": "?", "response": r} for r in (THOUGHT, response)])
         with pytest.raises(ValueError, match="row 1: the chat template of .* begins every answer with '<think>") as e:
-            encode(templated, rows, 512)
+            encode_rows(templated, rows, 512)
         assert repr(response) in str(e.value) and "</think>" in str(e.value)
 
 
@@ -221,7 +221,7 @@ def test_an_empty_thought_that_is_always_read_is_no_part_of_the_answer(templated
 
 def test_ids_are_those_of_inference_where_the_prompt_ends_in_a_thought(templated):
     templated.chat_template = answering("", "<think>\n")
-    row = encode(templated, Dataset.from_list([{"question": "?", "response": "<think>\n\nHm.</think>4"}]), 512)[0]
+    row = encode_rows(templated, Dataset.from_list([{"question": "?", "response": "<think>\n\nHm.</think>4"}]), 512)[0]
     asked = list(render(templated, "?"))
     assert row["input_ids"] == asked + templated.encode("\nHm.</think>4<|im_end|>", add_special_tokens=False)
 
@@ -233,9 +233,9 @@ def test_a_tokenizer_that_adds_tokens_of_its_own_adds_none_here(tokenizer):
         ("<|endoftext|>", tokenizer.pad_token_id)])
     assert len(eager("x").input_ids) == 3
     rows = Dataset.from_list([{"question": "2+2?", "response": PLAIN}])
-    assert encode(eager, rows, 512)[0] == encode(tokenizer, rows, 512)[0]
+    assert encode_rows(eager, rows, 512)[0] == encode_rows(tokenizer, rows, 512)[0]
     assert count_tokens(eager, [Trajectory("p", "2+2?", PLAIN, 1, "z1")]) == [(
-        len(PLAIN) + 1, len(encode(tokenizer, rows, 512)[0]["input_ids"]))]
+        len(PLAIN) + 1, len(encode_rows(tokenizer, rows, 512)[0]["input_ids"]))]
 
 
 # -- order and configuration --------------------------------------------------------------------------------------
@@ -244,12 +244,12 @@ def test_a_tokenizer_that_adds_tokens_of_its_own_adds_none_here(tokenizer):
 def test_an_epoch_is_whole_steps_and_has_no_row_twice(sequences, batch, epochs, seed):
     config = FineTuning(global_batch=batch, epochs=epochs, seed=seed)
     if sequences < batch:
-        with pytest.raises(ValueError, match="do not fill a step"): order(sequences, config)
+        with pytest.raises(ValueError, match="do not fill a step"): training_order(sequences, config)
         return
-    walk, an_epoch = order(sequences, config), sequences - sequences % batch
+    walk, an_epoch = training_order(sequences, config), sequences - sequences % batch
     assert len(walk) == epochs * an_epoch and set(walk) <= set(range(sequences))
     assert all(len(set(walk[i:i + an_epoch])) == an_epoch for i in range(0, len(walk), an_epoch))
-    assert order(sequences, replace(config, epochs=epochs + 1))[:len(walk)] == walk
+    assert training_order(sequences, replace(config, epochs=epochs + 1))[:len(walk)] == walk
 
 
 @given(st.integers(1, 512), st.integers(1, 16), st.integers(1, 16))
@@ -359,7 +359,7 @@ def test_folders_of_another_run_are_refused(tiny, rows, tmp_path):
 @pytest.mark.parametrize("packing", ["none", "bfd"])
 def test_the_log_counts_the_tokens_that_trl_saw(packing, tiny, rows, tokenizer, tmp_path):
     "On one process, where trl counts right; on several it loses some of the last step's."
-    trainer = make_trainer(replace(tiny, epochs=1, packing=packing), encode(tokenizer, rows.select(range(150)), 512), tokenizer,
+    trainer = make_chat_trainer(replace(tiny, epochs=1, packing=packing), encode_rows(tokenizer, rows.select(range(150)), 512), tokenizer,
                            tmp_path, quiet=True)
     trainer.train()
     entries = [e for e in trainer.state.log_history if "tokens" in e]
@@ -367,7 +367,7 @@ def test_the_log_counts_the_tokens_that_trl_saw(packing, tiny, rows, tokenizer, 
 
 
 def test_a_run_that_goes_on_elsewhere_is_left_alone(tiny, rows, tmp_path):
-    with alone(tmp_path/"model.work"/"lock"), pytest.raises(RuntimeError, match="another process is writing"):
+    with exclusive_access(tmp_path/"model.work"/"lock"), pytest.raises(RuntimeError, match="another process is writing"):
         finetune(replace(tiny, epochs=1), rows.select(range(16)), tmp_path/"model", quiet=True)
     assert [p.name for p in (tmp_path/"model.work").iterdir()] == ["lock"]
 
@@ -379,7 +379,7 @@ def test_a_merged_adapter_computes_what_the_adapter_does(tiny, rows, tokenizer, 
     whole = finetune(thin, some, tmp_path/"merged", quiet=True)
     merged = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32)
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
-    ids = torch.tensor([encode(tokenizer, some, 512)[0]["input_ids"]])
+    ids = torch.tensor([encode_rows(tokenizer, some, 512)[0]["input_ids"]])
     with torch.no_grad():
         plain = base(ids).logits
         beside, inside = PeftModel.from_pretrained(base, adapter)(ids).logits, merged(ids).logits

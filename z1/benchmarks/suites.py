@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HINT', 'MATH_HINT', 'GRADINGS', 'BOXED', 'MATH500', 'CHOOSE', 'GPQA', 'LIVECODEBENCH', 'STEPS', 'BIGCODEBENCH',
-           'HUMANEVAL', 'MBPP', 'NANO_TEST', 'NANO_WORDS', 'BENCHMARKS', 'Protocol', 'Benchmark', 'Made',
-           'read_benchmark', 'load_benchmark', 'get_benchmark', 'count_tests', 'nano_test', 'nano_words']
+           'HUMANEVAL', 'MBPP', 'NANO_TEST', 'NANO_WORDS', 'BENCHMARKS', 'Protocol', 'Benchmark', 'ComputedRows',
+           'read_benchmark', 'load_benchmark', 'get_benchmark', 'count_tests', 'nano_test_rows', 'nano_words_rows']
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #b362ca84
 import ast, json
@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from textwrap import indent
 
-from .files import Hub, check_row, converted, unpacked_json
-from ..core import Problem, stream
-from .fences import RULES
+from .files import Hub, check_row, convert_field, unpacked_json
+from ..core import Problem, random_stream
+from .fences import CHOICE_RULES
 from ..nano.programs import ANSWER_LEAD, make_problems, make_word_problem
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #2367cc43
@@ -33,14 +33,14 @@ class Protocol:
     window: int = 4096       # largest number of thinking tokens
     max_tokens: int = 5000   # most tokens of the whole output: thinking, hint and answer
     seconds: float = 30.0    # wall time of one test of a program; of all tests where they are unittest classes
-    block: str = "first"     # which part of the graded text is the program: one of `fences.RULES`
+    block: str = "first"     # which part of the graded text is the program: one of `fences.CHOICE_RULES`
     rule: str = "strict"     # whose comparison of outputs decides: "strict", or "lcb" for LiveCodeBench's looser one
 
     def __post_init__(self):
         if not 0 < self.window < self.max_tokens:
             raise ValueError(f"Protocol.window is {self.window} and max_tokens {self.max_tokens}: "
                              "an answer needs room, so let 0 < window < max_tokens")
-        for name, known in (("block", RULES), ("rule", ("strict", "lcb"))):
+        for name, known in (("block", CHOICE_RULES), ("rule", ("strict", "lcb"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}")
 
@@ -51,7 +51,7 @@ GRADINGS = ("maths", "choice", "code", "exact")
 class Benchmark:
     "A named set of problems and the protocol they are asked under."
     name: str            # as it appears in every table
-    source: object       # where rows come from: an object with `rows(data)`, such as `Hub` or `Made`
+    source: object       # where rows come from: an object with `rows(data)`, such as `Hub` or `ComputedRows`
     size: int            # how many rows it has
     columns: dict        # field -> type, what a row must hold
     problem: Callable[[dict, int], dict]  # row, seed -> id, prompt, answer, difficulty, perhaps reference
@@ -64,7 +64,7 @@ class Benchmark:
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #5df87015
 @dataclass(frozen=True)
-class Made:
+class ComputedRows:
     "Rows that are computed instead of read."
     make: Callable[[], Iterable[dict]]
 
@@ -141,7 +141,7 @@ _OPTIONS = ("Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incor
 
 def _gpqa(row, seed):
     order = list(_OPTIONS)
-    stream("gpqa", seed, row["Record ID"]).shuffle(order)
+    random_stream("gpqa", seed, row["Record ID"]).shuffle(order)
     options = "\n".join(f"{letter}. {row[name].strip()}" for letter, name in zip("ABCD", order))
     return dict(id=row["Record ID"], prompt=f"{row['Question'].strip()}\n\n{options}\n\n{CHOOSE}",
                 answer="ABCD"[order.index("Correct Answer")], difficulty=0)
@@ -160,7 +160,7 @@ _STDIN = ("Read the inputs from stdin solve the problem and write the answer to 
 
 def _livecodebench(row, seed):
     ask, code = (_STARTER, row["starter_code"]) if row["starter_code"] else (_STDIN, "# YOUR CODE HERE")
-    return dict(id=row["question_id"], answer=json.dumps(_gold(row)), difficulty=converted(row, "difficulty", _level),
+    return dict(id=row["question_id"], answer=json.dumps(_gold(row)), difficulty=convert_field(row, "difficulty", _level),
                 prompt=f"\n{_TASK}\n\nQuestion: {row['question_content']}\n\n{ask}\n```python\n{code}\n```\n\n")
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #fb5b5d4f
@@ -192,12 +192,12 @@ def _name(text):
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #bc447c39
 def _gold(row):
-    tests = [t for name in ("public_test_cases", "private_test_cases") for t in converted(row, name, _tests)]
+    tests = [t for name in ("public_test_cases", "private_test_cases") for t in convert_field(row, name, _tests)]
     kinds, inputs, outputs = map(list, zip(*tests)) if tests else ([], [], [])
     if len(set(kinds)) != 1:
         raise ValueError(f"field 'private_test_cases': tests of {len(set(kinds))} kinds, not of one; mend the row")
     if kinds[0] == "stdin": return dict(kind="stdin", inputs=inputs, outputs=outputs)
-    return dict(kind="function", name=converted(row, "metadata", _name), arguments=inputs, outputs=outputs)
+    return dict(kind="function", name=convert_field(row, "metadata", _name), arguments=inputs, outputs=outputs)
 
 LIVECODEBENCH = Benchmark(
     "livecodebench-v5",
@@ -232,7 +232,7 @@ _BELOW = ("Below is a Python script with a self-contained function that solves t
 def _bigcodebench(row, seed):
     return dict(id=row["task_id"], prompt=f"{_SCRIPT}\n```\n{row['instruct_prompt'].strip()}\n```\n",
                 difficulty=0,
-                answer=_unittest(row["test"], converted(row, "test", count_tests), row["entry_point"]),
+                answer=_unittest(row["test"], convert_field(row, "test", count_tests), row["entry_point"]),
                 reference=row["code_prompt"] + row["canonical_solution"])
 
 BIGCODEBENCH = Benchmark(
@@ -247,7 +247,7 @@ def _humaneval(row, seed):
     def others(source):
         return [ast.unparse(n) for n in ast.parse(source).body if getattr(n, "name", "") != row["entry_point"]]
     def checked(source): return ast.parse(source) and source
-    tests = "\n\n".join(["import unittest", *converted(row, "prompt", others), converted(row, "test", checked),
+    tests = "\n\n".join(["import unittest", *convert_field(row, "prompt", others), convert_field(row, "test", checked),
         f"class TestCheck(unittest.TestCase):\n    def test_check(self): check({row['entry_point']})\n"])
     return dict(id=row["task_id"], prompt=f"{_WHOLE}\n\n```python\n{row['prompt'].strip()}\n```", difficulty=0,
                 answer=_unittest(tests, 1, row["entry_point"]), reference=row["prompt"] + row["canonical_solution"])
@@ -259,7 +259,7 @@ HUMANEVAL = Benchmark(
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #d94348c4
 def _entry(row):
-    defined = [n.name for n in converted(row, "code", ast.parse).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    defined = [n.name for n in convert_field(row, "code", ast.parse).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     named = [n for n in defined if any(f"{n}(" in test for test in row["test_list"])]
     if not named: raise ValueError("field 'code': it defines nothing that test_list calls; mend the row")
     return named[0]
@@ -270,7 +270,7 @@ def _asserts(tests):
             for i, test in enumerate(tests, 1)]
 
 def _mbpp(row, seed):
-    methods = converted(row, "test_list", _asserts)
+    methods = convert_field(row, "test_list", _asserts)
     head = "import unittest", row["test_setup_code"], "class TestAsserts(unittest.TestCase):"
     given = f"\n\nThis is there already:\n\n{row['test_setup_code']}" * bool(row["test_setup_code"])
     return dict(id=f"mbpp/{row['task_id']}", difficulty=0, reference=row["code"],
@@ -284,11 +284,11 @@ MBPP = Benchmark(
     _mbpp, "code", Protocol(system=STEPS, seconds=10.0))
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #2186ed72
-def nano_test() -> Iterable[dict]:
+def nano_test_rows() -> Iterable[dict]:
     "Rows of held-out programs of the nano world."
     return map(asdict, make_problems("test", 500, seed=1))
 
-def nano_words() -> Iterable[dict]:
+def nano_words_rows() -> Iterable[dict]:
     "Rows of problems told in words, which no nano model has been trained on."
     return (asdict(make_word_problem(i, seed=1)) for i in range(100))
 
@@ -297,8 +297,8 @@ _NANO = {"id": str, "prompt": str, "answer": str, "difficulty": int}
 def _nano(row, seed): return {name: row[name] for name in _NANO}
 
 _NANO_PROTOCOL = Protocol(hint=HINT + ANSWER_LEAD, window=256, max_tokens=320)
-NANO_TEST = Benchmark("nano-test", Made(nano_test), 500, _NANO, _nano, "exact", _NANO_PROTOCOL)
-NANO_WORDS = Benchmark("nano-words", Made(nano_words), 100, _NANO, _nano, "exact", _NANO_PROTOCOL)
+NANO_TEST = Benchmark("nano-test", ComputedRows(nano_test_rows), 500, _NANO, _nano, "exact", _NANO_PROTOCOL)
+NANO_WORDS = Benchmark("nano-words", ComputedRows(nano_words_rows), 100, _NANO, _nano, "exact", _NANO_PROTOCOL)
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #d527462f
 BENCHMARKS = {b.name: b for b in (MATH500, GPQA, LIVECODEBENCH, BIGCODEBENCH, HUMANEVAL, MBPP, NANO_TEST,

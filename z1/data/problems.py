@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ..benchmarks.files import READERS, ending, read_rows
+from ..benchmarks.files import READERS, file_ending, read_rows
 from ..core import Problem, read_field
 from ..nano.programs import make_problems
 
@@ -83,7 +83,7 @@ def hub_rows(
 # %% ../../nbs/11_data/01_problems.ipynb #3fe7eda8
 def is_file(source: str) -> bool:
     "Whether a source is meant as a file: its ending says so."
-    return ending(source) in READERS
+    return file_ending(source) in READERS
 
 def load_problems(
         source: str = EVOL,            # "programs", a file, a name on the hub, or a folder laid out like it

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAIL_TOKENS', 'READ_TOKENS', 'TIE', 'WindowProcessor', 'Finished', 'gumbel', 'GumbelProcessor', 'PenaltyProcessor',
-           'processors', 'RoomyLayer', 'used_again', 'new_cache', 'trunks', 'groups', 'table', 'scores', 'read',
-           'read_trunks', 'Batch', 'proposed', 'accept_drafts']
+           'score_processors', 'RoomyLayer', 'reused_memory', 'new_cache', 'shared_trunks', 'split_by_size',
+           'left_padded', 'next_scores', 'read_tokens', 'read_trunks', 'Batch', 'checkable_draft', 'accept_drafts']
 
 # %% ../../nbs/06_engines/03_batch.ipynb #80270aaf
 from collections.abc import Iterator, Sequence
@@ -89,7 +89,7 @@ class PenaltyProcessor(LogitsProcessor):
         return scores
 
 # %% ../../nbs/06_engines/03_batch.ipynb #e1c9aeba
-def processors(requests: Sequence[Request], begin: Sequence[int], sampling: Sampling, device="cpu") -> list:
+def score_processors(requests: Sequence[Request], begin: Sequence[int], sampling: Sampling, device="cpu") -> list:
     "Everything that happens to the scores of a batch, in order."
     out = [PenaltyProcessor([r.policy for r in requests], begin)]
     if sampling.temperature > 0:
@@ -108,7 +108,7 @@ class RoomyLayer(DynamicLayer):
     def reserve(self, rows, columns, *like):  # like: keys and values of the same type and heads
         "Make room for `columns` columns and some to spare, and move in; what is not written yet is some finite number."
         pool = {} if self.room or self.pool is None else self.pool                # what is moved must not be written over
-        room = [used_again(pool, i, x, (rows, x.shape[1], columns + self.spare, x.shape[3])) for i, x in enumerate(like)]
+        room = [reused_memory(pool, i, x, (rows, x.shape[1], columns + self.spare, x.shape[3])) for i, x in enumerate(like)]
         old = self.get_seq_length() if self.room else 0
         for new, was in zip(room, self.room): new[:, :, :old] = was[:, :, :old]
         self.room, self.is_initialized = room, True
@@ -127,7 +127,7 @@ class RoomyLayer(DynamicLayer):
         for x in self.room: x[moved, :, first:n] = x[[rows[j] for j in moved], :, first:n]
         self.room = [x[:len(rows), :, first:] for x in self.room]
         self.show(n - first)
-def used_again(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
+def reused_memory(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
     "A tensor of that shape, in the pool's memory; new memory costs far more when it is first touched than to write to."
     if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_zeros(prod(shape))
     return pool[key][:prod(shape)].view(shape)
@@ -146,7 +146,7 @@ def new_cache(
 
 # %% ../../nbs/06_engines/03_batch.ipynb #b73b111e
 TAIL_TOKENS = 64  # most tokens that a row with a trunk may have to itself
-def trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
+def shared_trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
     "For each request the one whose reading it copies, and the number of last tokens that each reads itself."
     trunk, tail, known = [*range(len(requests))], 0, {}
     for i in sorted(trunk, key=lambda i: -len(requests[i].start)):
@@ -161,7 +161,7 @@ def trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
 
 # %% ../../nbs/06_engines/03_batch.ipynb #f3d5c997
 READ_TOKENS = 2**12  # most tokens of trunks to read at a time
-def groups(
+def split_by_size(
         rows: Sequence,  # in an order that puts like sizes together
         most: int,       # largest padded size of a group: its number of rows times its largest row
         size,            # row -> its size
@@ -177,14 +177,14 @@ def groups(
     if group: yield group
 
 # %% ../../nbs/06_engines/03_batch.ipynb #bff663a2
-def table(known: Sequence[tuple[int, ...]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:  # (rows, width) each
+def left_padded(known: Sequence[tuple[int, ...]], device="cpu") -> tuple[torch.Tensor, torch.Tensor]:  # (rows, width) each
     "Rows of ids, padded on the left; and their mask, in which 0 is padding."
     width = max(map(len, known))
     rows = [((0,) * (width - len(k)) + k, (0,) * (width - len(k)) + (1,) * len(k)) for k in known]
     return torch.tensor(rows, device=device).unbind(1)
 
 @torch.no_grad()
-def scores(
+def next_scores(
         model: PreTrainedModel,
         ids: torch.Tensor,           # (rows, new): the columns to read
         mask: torch.Tensor,          # (rows, all): those that were read before, and these
@@ -197,7 +197,7 @@ def scores(
     return out.logits[:, -1].float()
 
 @torch.no_grad()
-def read(
+def read_tokens(
         model: PreTrainedModel,
         known: Sequence[tuple[int, ...]],   # rows of ids, each from its beginning
         cache: DynamicCache | None = None,  # an empty one, if it is to take them in
@@ -217,8 +217,8 @@ def read_trunks(
     found = {t: (r[1], r[2]) for t, ids in wanted.items() if (r := readings[t]) and r[0][:len(ids)] == ids}
     if found: yield found
     pools, rest = {}, sorted((t for t in wanted if t not in found), key=lambda t: len(wanted[t]))
-    for part in groups(rest, READ_TOKENS, lambda t: len(wanted[t])):
-        read(model, [wanted[t] for t in part], cache := new_cache(model, 0, pools), keep=1)
+    for part in split_by_size(rest, READ_TOKENS, lambda t: len(wanted[t])):
+        read_tokens(model, [wanted[t] for t in part], cache := new_cache(model, 0, pools), keep=1)
         yield {t: (cache, j) for j, t in enumerate(part)}
 
 # %% ../../nbs/06_engines/03_batch.ipynb #1b0a1c9b
@@ -228,8 +228,8 @@ class Batch:
             pools: dict | None = None,     # memory of a batch before this one
             readings: dict | None = None): # what was read of prompts before: `accept_drafts` fills it
         self.model, self.rows, self.sampling = model, rows, sampling
-        known, (trunk, tail) = [r.prompt_ids + r.start for _, r in rows], trunks([r for _, r in rows])
-        self.ids, self.mask = table(known, model.device)                           # (rows, width) each
+        known, (trunk, tail) = [r.prompt_ids + r.start for _, r in rows], shared_trunks([r for _, r in rows])
+        self.ids, self.mask = left_padded(known, model.device)                           # (rows, width) each
         self.begin = [self.ids.shape[1] - len(r.start) for _, r in rows]  # column of each row's first output
         self.cache = new_cache(model, tail + max(r.policy.max_tokens - len(r.start) for _, r in rows), pools)
         self._read(known, trunk, tail, readings or {})
@@ -244,14 +244,14 @@ class Batch:
                     source = cache.layers[n].keys, cache.layers[n].values
                     if not layer.room: layer.reserve(len(known), wide, *source)
                     for room, x in zip(layer.room, source): room[i, :, wide - copied[i]:wide] = x[j, :, :copied[i]]
-        if tail: scores(self.model, self.ids[:, wide:-1], self.mask[:, :-1], self.cache)
+        if tail: next_scores(self.model, self.ids[:, wide:-1], self.mask[:, :-1], self.cache)
     def _settle(self):
         requests = [r for _, r in self.rows]
-        self.processors = processors(requests, self.begin, self.sampling, self.ids.device)
+        self.processors = score_processors(requests, self.begin, self.sampling, self.ids.device)
         self.finished = Finished([r.policy for r in requests], self.begin, self.ids.device)
     def step(self) -> int:
         "One token more in every row; returns how many rows are finished."
-        wanted = scores(self.model, self.ids[:, -1:], self.mask, self.cache)
+        wanted = next_scores(self.model, self.ids[:, -1:], self.mask, self.cache)
         for process in self.processors: wanted = process(self.ids, wanted)
         self.ids = torch.cat([self.ids, wanted.argmax(1, keepdim=True)], 1)
         self.mask = pad(self.mask, (0, 1), value=1)
@@ -273,7 +273,7 @@ class Batch:
 
 # %% ../../nbs/06_engines/03_batch.ipynb #620132a0
 TIE = 1e-4  # scores that differ by less are equal but for rounding
-def proposed(request: Request, vocabulary: int) -> tuple[int, ...]:
+def checkable_draft(request: Request, vocabulary: int) -> tuple[int, ...]:
     "The part of a request's draft that can be checked: what comes after its start, as long as the model is free."
     n, policy = len(request.start), request.policy
     if request.draft[:n] != request.start or policy.switch_ids: return ()
@@ -286,14 +286,14 @@ def accept_drafts(
         most: int = 2**18,             # largest number of cache positions to keep there
 ) -> Iterator[tuple[int, Request]]:
     "The rows, with all of their drafts that the model would have written, and its next token, in their `start`."
-    drafted = [(number, r, proposed(r, model.config.vocab_size)) for number, r in rows]
+    drafted = [(number, r, checkable_draft(r, model.config.vocab_size)) for number, r in rows]
     yield from ((number, r) for number, r, draft in drafted if not draft)
     def size(row): return len(row[1].prompt_ids + row[1].start + row[2])
     longer = sorted((row for row in drafted if row[2]), key=size)
-    for part in groups(longer, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
+    for part in split_by_size(longer, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
         known = [r.prompt_ids + r.start + draft for _, r, draft in part]
         cache = new_cache(model, 0) if readings is not None and (most := most - len(part) * len(known[-1])) >= 0 else None
-        found = read(model, known, cache)
+        found = read_tokens(model, known, cache)
         if cache: readings |= {r.prompt_ids: (ids, cache, j) for j, ((_, r, _), ids) in enumerate(zip(part, known))}
         best, own = found.max(2)
         for j, (number, r, draft) in enumerate(part):

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .batch import Batch, accept_drafts, groups
+from .batch import Batch, accept_drafts, split_by_size
 from ..core import versions
 from .engine import check_model
-from .request import Request, Sampling, check_requests, ended, in_rounds
+from .request import Request, Sampling, check_requests, is_complete, in_rounds
 from ..turns import model_ends, other_ends
 
 # %% ../../nbs/06_engines/04_local.ipynb #ddc7f66d
@@ -59,13 +59,13 @@ class TransformersEngine:
         if not sampling.temperature:
             if any(r.draft for _, r in rows): self.readings = {}
             rows = list(accept_drafts(self.model, rows, self.readings))
-            yield from ((i, r.policy.trim(r.start)) for i, r in rows if ended(r))
-            rows = [row for row in rows if not ended(row[1])]
+            yield from ((i, r.policy.trim(r.start)) for i, r in rows if is_complete(r))
+            rows = [row for row in rows if not is_complete(row[1])]
         rows = sorted(rows, key=lambda row: row[1].longest)
         longest = {r.prompt_ids: r.longest for _, r in rows}           # the last of each prompt remains
         rows.sort(key=lambda row: (longest[row[1].prompt_ids], row[1].prompt_ids))
         pools = {}
-        for group in groups(rows, self.batch_tokens, lambda row: row[1].longest):
+        for group in split_by_size(rows, self.batch_tokens, lambda row: row[1].longest):
             batch = Batch(self.model, group, sampling, pools, self.readings)
             while batch.rows:
                 if batch.step() * 8 >= len(batch.rows): yield from batch.leave()

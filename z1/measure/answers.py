@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ANSWER', 'BRACES', 'COMMAND', 'DRESS', 'BEFORE', 'ALONE', 'TEXT', 'ONE', 'LETTER', 'SAID', 'GOES_ON', 'ELSE',
            'SENTENCE', 'extract_answers', 'first_line', 'extract_answer', 'Verdict', 'Grade', 'to_grade', 'grade_exact',
-           'check_gold', 'boxes', 'last_boxed', 'letter', 'named', 'choices', 'grade_choice', 'Grader',
-           'ParallelGrader']
+           'check_gold', 'boxed_texts', 'last_boxed', 'option_letter', 'option_in_sentence', 'stated_options',
+           'grade_choice', 'Grader', 'ParallelGrader']
 
 # %% ../../nbs/07_measure/01_answers.ipynb #5adc1dcf
 import re
@@ -90,7 +90,7 @@ def check_gold(text: str, gold: str) -> str:
 # %% ../../nbs/07_measure/01_answers.ipynb #869012ee
 BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 
-def boxes(text: str) -> list[str]:
+def boxed_texts(text: str) -> list[str]:
     "What stands in the balanced, non-empty LaTeX boxes of a text, in order."
     found, opened = [], []  # opened: for every brace, where its box begins (None: no box)
     for token in BRACES.finditer(text):
@@ -104,7 +104,7 @@ def boxes(text: str) -> list[str]:
 
 def last_boxed(text: str) -> str | None:
     "What the last balanced box holds, or None."
-    return (boxes(text) or [None])[-1]
+    return (boxed_texts(text) or [None])[-1]
 
 # %% ../../nbs/07_measure/01_answers.ipynb #5e08bc54
 COMMAND = re.compile(r"\\[A-Za-z]+")                                          # \text, \mathrm, \left, ...
@@ -116,7 +116,7 @@ TEXT = r"[\s*_]*(?:[)\]]|[.:](?=[\s*]))(?![-_^+/<>=]|\s*[=<>≈])"              
 ONE = r"(?!\W*(?:and|or)\b|\W*[A-D]\b\W*(?:$|[A-D]\b))"                        # B) A dog, but not A) B)
 LETTER = re.compile(rf"{BEFORE}(?:([A-Da-d]){ALONE}|([A-D]|[a-d](?=[\s*_]*\))){TEXT}{ONE})")
 
-def letter(text: str) -> str | None:  # the inside of a box, say
+def option_letter(text: str) -> str | None:  # the inside of a box, say
     "The option that a short text names; None if it names none, or several, or is a formula."
     found = LETTER.match(DRESS.sub(" ", text))
     return found and found[found.lastindex].upper()
@@ -128,21 +128,21 @@ GOES_ON = r"[\s*_)\]]*(?:[,;](?=\s)|\s\(|\s[-–—]\s|\s(?:because|since|as|is|
 ELSE = r"(?!\W*(?:and|or)\b|\W*[A-HJ-Z]\b\W*(?:$|and\b|or\b|[A-Z]\b))"                       # but not: A, B; C, H and O
 SENTENCE = re.compile(rf"{BEFORE}([A-D]){GOES_ON}{ELSE}")
 
-def named(text: str) -> str | None:  # what follows "the answer is", say
+def option_in_sentence(text: str) -> str | None:  # what follows "the answer is", say
     "The option that a sentence begins with, if it names one."
     found = SENTENCE.match(DRESS.sub(" ", text))
-    return letter(text) or found and found[1]
+    return option_letter(text) or found and found[1]
 
 # %% ../../nbs/07_measure/01_answers.ipynb #c1d47a93
-def choices(text: str, after_hint: bool = False) -> list[str]:
+def stated_options(text: str, after_hint: bool = False) -> list[str]:
     "All choices that a text makes, in order; what is no letter stays as it is, for it is an answer too."
-    boxed, said = boxes(text), [rest for condition, rest in SAID.findall(text) if named(rest) and not condition]
+    boxed, said = boxed_texts(text), [rest for condition, rest in SAID.findall(text) if option_in_sentence(rest) and not condition]
     alone = [box for box in boxed if re.fullmatch("[A-Za-d]", DRESS.sub("", box).strip(" *_()[].:"))]
-    lettered = [box for box in boxed if letter(box)]
-    opening = [line for line in first_line(text) if after_hint and named(line)]
-    asked = alone if alone and letter(alone[-1]) else []
+    lettered = [box for box in boxed if option_letter(box)]
+    opening = [line for line in first_line(text) if after_hint and option_in_sentence(line)]
+    asked = alone if alone and option_letter(alone[-1]) else []
     given = next(filter(None, (asked, said, alone, lettered, opening)), [])
-    return [named(s) or s for s in given] if given else boxed
+    return [option_in_sentence(s) or s for s in given] if given else boxed
 
 # %% ../../nbs/07_measure/01_answers.ipynb #dbc03bcb
 def grade_choice(
@@ -154,7 +154,7 @@ def grade_choice(
     "Grade a choice among four options: a letter in a box, else what is stated; raises ValueError if gold is no letter."
     gold = check_gold(text, gold)
     if gold not in {*"ABCD"}: raise ValueError(f"gold is {gold!r}; in multiple choice it is a letter from A to D")
-    answers = [] if cut and not after_hint else choices(text, after_hint)
+    answers = [] if cut and not after_hint else stated_options(text, after_hint)
     return to_grade(answers, answers[-1:] == [gold], cut)
 
 # %% ../../nbs/07_measure/01_answers.ipynb #8f46262b

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'SHORT', 'LONG', 'SPLITS', 'BUCKETS', 'SHARES', 'ALL_BUCKETS', 'QUESTION',
-           'ANSWER_LEAD', 'STYLES', 'WORDS', 'kind', 'parse', 'check', 'Step', 'execute', 'difficulty', 'sizes',
-           'shapes', 'expression', 'assignment', 'conditional', 'skeleton', 'finish', 'draw', 'split_of', 'bucket_name',
-           'listing', 'make_problem', 'make_problems', 'program_of', 'show', 'fill', 'value', 'condition', 'trace',
-           'z1_style', 'r1_style', 'initial_value', 'make_word_problem']
+           'ANSWER_LEAD', 'STYLES', 'WORDS', 'statement_kind', 'parse', 'check_program', 'Step', 'execute',
+           'difficulty', 'size_limits', 'shapes', 'random_expression', 'random_assignment', 'random_conditional',
+           'random_skeleton', 'add_print', 'draw_program', 'split_of', 'bucket_name', 'number_lines', 'make_problem',
+           'make_problems', 'program_of', 'show_state', 'substitute', 'evaluate_expression', 'evaluate_condition',
+           'trace_program', 'z1_style', 'r1_style', 'initial_value', 'make_word_problem']
 
 # %% ../../nbs/05_nano/01_programs.ipynb #156b2f4b
 import random, re, sys
@@ -17,7 +18,7 @@ from functools import lru_cache
 from hashlib import sha256
 from types import CodeType
 
-from ..core import Problem, Trajectory, stream
+from ..core import Problem, Trajectory, random_stream
 
 # %% ../../nbs/05_nano/01_programs.ipynb #ad8b0b39
 VARIABLES = "abc"
@@ -26,14 +27,14 @@ GRAMMAR = {"init": r"a=\d;b=\d;c=\d", "assign": rf" {{0,2}}[abc]={EXPRESSION}", 
            "if": r" ?if [abc\d]<[abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
 
 @lru_cache(maxsize=2**14)
-def kind(line: str) -> str | None:
+def statement_kind(line: str) -> str | None:
     "What a line is, by the grammar; None if it is nothing of the nano world."
     return next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
 
 @lru_cache(maxsize=2**8)
 def parse(source: str) -> tuple[tuple[str, ...], CodeType]:
-    "The kind of each line, and the compiled program; raises ValueError as `check` does."
-    kinds = tuple(map(kind, lines := source.split("\n")))
+    "The kind of each line, and the compiled program; raises ValueError as `check_program` does."
+    kinds = tuple(map(statement_kind, lines := source.split("\n")))
     for number, (k, line) in enumerate(zip(kinds, lines), 1):
         if k is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
                                        f"a line is one of {', '.join(GRAMMAR)}")
@@ -42,7 +43,7 @@ def parse(source: str) -> tuple[tuple[str, ...], CodeType]:
     try: return kinds, compile(source, "<program>", "exec")
     except SyntaxError as e: raise ValueError(f"line {e.lineno}: {e.msg}: lines in this order are no program") from e
 
-def check(source: str) -> list[str]:  # a program, one statement a line
+def check_program(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line that doesn't belong there."
     return list(parse(source)[0])
 
@@ -75,57 +76,57 @@ def execute(source: str) -> tuple[list[Step], str]:  # a program of the nano wor
 # %% ../../nbs/05_nano/01_programs.ipynb #2a89f594
 def difficulty(source: str) -> int:  # a program of the nano world
     "Number of executed assignments after the first line."
-    kinds = check(source)
+    kinds = check_program(source)
     return sum(kinds[s.line - 1] == "assign" for s in execute(source)[0])
 
 # %% ../../nbs/05_nano/01_programs.ipynb #968e8872
 SHORT = (9, range(1, 4), range(2, 6))   # most lines; lines in a loop's body; its rounds
 LONG = (16, range(3, 7), range(4, 10))  # the same of a program of more than 16 steps
 
-def sizes(steps: int) -> tuple[int, range, range]:
+def size_limits(steps: int) -> tuple[int, range, range]:
     "What a program with that many steps may have: most lines, lines in a loop's body, its rounds."
     return SHORT if steps <= 16 else LONG
 
 def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignments
     "Every (before, body, rounds, after) with that many steps, in few enough lines."
-    most, bodies, turns = sizes(steps)
+    most, bodies, turns = size_limits(steps)
     loops = [(body, rounds, 3 + body) for body in bodies for rounds in turns] + [(0, 0, 2)]
     return [(before, body, rounds, rest - before) for body, rounds, lines in loops
             if (rest := steps - body * rounds) >= 0 and lines + rest <= most for before in range(rest + 1)]
 
 # %% ../../nbs/05_nano/01_programs.ipynb #64a602f1
-def expression(rng: random.Random) -> str:
+def random_expression(rng: random.Random) -> str:
     "A random operation on a variable and another one or a digit, modulo 10."
     left, op = rng.choice(VARIABLES), rng.choice("+-*")
     right = rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 9))] * 2)
     return f"({left}{op}{right})%10"
 
-def assignment(rng: random.Random, indent: str) -> str:
+def random_assignment(rng: random.Random, indent: str) -> str:
     "A random assignment."
-    return f"{indent}{rng.choice(VARIABLES)}={expression(rng)}"
+    return f"{indent}{rng.choice(VARIABLES)}={random_expression(rng)}"
 
-def conditional(rng: random.Random, indent: str) -> str:
+def random_conditional(rng: random.Random, indent: str) -> str:
     "A random `if` with an `else`: four lines, of which one assignment is executed."
     left = rng.choice(VARIABLES)
     sides = [left, rng.choice([v for v in VARIABLES if v != left] + [str(rng.randint(2, 7))] * 2)]
     rng.shuffle(sides)
-    return (f"{indent}if {'<'.join(sides)}:\n{assignment(rng, indent + ' ')}\n"
-            f"{indent}else:\n{assignment(rng, indent + ' ')}")
+    return (f"{indent}if {'<'.join(sides)}:\n{random_assignment(rng, indent + ' ')}\n"
+            f"{indent}else:\n{random_assignment(rng, indent + ' ')}")
 
 # %% ../../nbs/05_nano/01_programs.ipynb #eefca294
-def skeleton(rng: random.Random, steps: int) -> list[str]:
+def random_skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
     slots = [""] * before + [" "] * body + [""] * after
-    room = len(slots) + (body > 0) + 2 + 3 <= sizes(steps)[0]
+    room = len(slots) + (body > 0) + 2 + 3 <= size_limits(steps)[0]
     special = rng.randrange(len(slots)) if slots and room and rng.random() < 3/4 else None
-    parts = [(conditional if i == special else assignment)(rng, indent) for i, indent in enumerate(slots)]
+    parts = [(random_conditional if i == special else random_assignment)(rng, indent) for i, indent in enumerate(slots)]
     if body: parts.insert(before, f"for i in range({rounds}):")
     first = ";".join(f"{v}={rng.randint(0, 9)}" for v in VARIABLES)
     return "\n".join([first, *parts]).split("\n")
 
 # %% ../../nbs/05_nano/01_programs.ipynb #6c0ea628
-def finish(rng: random.Random, lines: list[str], wanted: str) -> str | None:
+def add_print(rng: random.Random, lines: list[str], wanted: str) -> str | None:
     "Add a print that gives the wanted digit and can't be read off line 1; None if there is no such print."
     if len(lines) == 1:
         source = "\n".join([*lines, f"print(({rng.randint(0, 9)}{rng.choice('+-*')}{rng.randint(0, 9)})%10)"])
@@ -134,12 +135,12 @@ def finish(rng: random.Random, lines: list[str], wanted: str) -> str | None:
     fit = [v for v in VARIABLES if str(states[-1][v]) == wanted and len({s[v] for s in states}) > 1]
     return "\n".join([*lines, f"print({rng.choice(fit)})"]) if fit else None
 
-def draw(rng: random.Random, steps: int) -> str:  # executed assignments, 0 to 40
+def draw_program(rng: random.Random, steps: int) -> str:  # executed assignments, 0 to 40
     "A random program with exactly that many steps whose answer is uniform over the ten digits."
     if not shapes(steps): raise ValueError(f"no program has {steps} steps in at most {LONG[0]} lines; ask for fewer")
     wanted = str(rng.randint(0, 9))
     while True:
-        if source := finish(rng, skeleton(rng, steps), wanted): return source
+        if source := add_print(rng, random_skeleton(rng, steps), wanted): return source
 
 # %% ../../nbs/05_nano/01_programs.ipynb #30b338bd
 SPLITS = ("dev", "test")  # one program in 16 each; all others are for training
@@ -159,7 +160,7 @@ def bucket_name(steps: int) -> str:
     low, high = next(b for b in ALL_BUCKETS if b[0] <= steps <= b[1])
     return str(low) if low == high else f"{low}-{high}"
 
-def listing(source: str) -> str:
+def number_lines(source: str) -> str:
     "A program with its line numbers."
     return "\n".join(f"{i}: {line}" for i, line in enumerate(source.split("\n"), 1))
 
@@ -174,11 +175,11 @@ def make_problem(
 ) -> Problem:
     "Problem number `index` of a split."
     if split not in (*SPLITS, "train"): raise ValueError(f"unknown split {split!r}: use train, dev or test")
-    rng = stream("programs", seed, split, index)
+    rng = random_stream("programs", seed, split, index)
     low, high = rng.choices(ALL_BUCKETS[:len(shares)], shares)[0]
     steps = rng.randint(low, high)
-    while split_of(source := draw(rng, steps)) != split: pass
-    return Problem(f"{split}-{seed}-{index}", f"nano-{split}", QUESTION + listing(source), execute(source)[1], steps)
+    while split_of(source := draw_program(rng, steps)) != split: pass
+    return Problem(f"{split}-{seed}-{index}", f"nano-{split}", QUESTION + number_lines(source), execute(source)[1], steps)
 
 def make_problems(split: str, n: int, seed: int = 0, shares: tuple = SHARES) -> Iterator[Problem]:
     "The first `n` problems of a split, without repeated programs."
@@ -195,33 +196,33 @@ def program_of(problem: Problem) -> str:
     return re.sub(r"^\d+: ", "", problem.prompt.removeprefix(QUESTION), flags=re.M)
 
 # %% ../../nbs/05_nano/01_programs.ipynb #80941986
-def show(state: dict) -> str: return " ".join(f"{v}:{state[v]}" for v in VARIABLES)
+def show_state(state: dict) -> str: return " ".join(f"{v}:{state[v]}" for v in VARIABLES)
 
-def fill(text: str, state: dict) -> str: return "".join(str(state.get(ch, ch)) for ch in text)
+def substitute(text: str, state: dict) -> str: return "".join(str(state.get(ch, ch)) for ch in text)
 
-def value(text: str, state: dict) -> str:
+def evaluate_expression(text: str, state: dict) -> str:
     "An expression's operation with values for variables, and its result: `3*8=4`."
     operation = re.search(r"\(([^()]*)\)%10", text)[1]
-    return f"{fill(operation, state)}={eval(operation, {'__builtins__': {}}, state) % 10}"
+    return f"{substitute(operation, state)}={eval(operation, {'__builtins__': {}}, state) % 10}"
 
-def condition(text: str, state: dict) -> str:
+def evaluate_condition(text: str, state: dict) -> str:
     "An `if`'s comparison with values for variables: `3<8`."
-    return fill(text.strip()[3:-1], state)
+    return substitute(text.strip()[3:-1], state)
 
-def trace(source: str) -> str:  # a program of the nano world
+def trace_program(source: str) -> str:  # a program of the nano world
     "What the teacher writes while executing a program, one line a step."
-    lines, kinds, out, rounds = source.split("\n"), check(source), [], 0
+    lines, kinds, out, rounds = source.split("\n"), check_program(source), [], 0
     steps, printed = execute(source)
     for s, then in zip(steps, [*steps[1:], None]):
         text, kind = lines[s.line - 1], kinds[s.line - 1]
-        if kind == "init": note = show(s.after)
+        if kind == "init": note = show_state(s.after)
         elif kind == "for":
             rounds += 1
-            note = f"{text} # {rounds}/{text[-3]} {show(s.before)}"
+            note = f"{text} # {rounds}/{text[-3]} {show_state(s.before)}"
         elif kind == "if":
-            note = f"{text} # {condition(text, s.before)} {'yes' if then.line == s.line + 1 else 'no'}"
-        elif kind == "assign": note = f"{text} # {value(text, s.before)} {show(s.after)}"
-        else: note = f"{text} # {value(text, s.before) if '%' in text else printed}"
+            note = f"{text} # {evaluate_condition(text, s.before)} {'yes' if then.line == s.line + 1 else 'no'}"
+        elif kind == "assign": note = f"{text} # {evaluate_expression(text, s.before)} {show_state(s.after)}"
+        else: note = f"{text} # {evaluate_expression(text, s.before) if '%' in text else printed}"
         out.append(f"{s.line}: {note}")
     return "\n".join(out)
 
@@ -231,15 +232,15 @@ ANSWER_LEAD = "The final answer is "
 def z1_style(problem: Problem) -> Trajectory:
     "The Z1 habit: nothing but the answer where that is enough, one trace otherwise, no tags."
     source = program_of(problem)
-    thinking = f"Trace:\n{trace(source)}\n" if problem.difficulty else ""
+    thinking = f"Trace:\n{trace_program(source)}\n" if problem.difficulty else ""
     return Trajectory(problem.id, problem.prompt, f"{thinking}{ANSWER_LEAD}{problem.answer}.", problem.difficulty, "z1")
 
 # %% ../../nbs/05_nano/01_programs.ipynb #5b776dda
 def r1_style(problem: Problem) -> Trajectory:
     "The R1 habit: inside <think> tags restate, trace, doubt, trace again; then answer."
     source = program_of(problem)
-    thinking = (f"Okay, here is the program again.\n{listing(source)}\nLet me run it.\n{trace(source)}\n"
-                f"Wait, let me double check.\n{trace(source)}\nYes, it is {problem.answer}.\n")
+    thinking = (f"Okay, here is the program again.\n{number_lines(source)}\nLet me run it.\n{trace_program(source)}\n"
+                f"Wait, let me double check.\n{trace_program(source)}\nYes, it is {problem.answer}.\n")
     response = f"<think>\n{thinking}</think>\n\n{ANSWER_LEAD}{problem.answer}."
     return Trajectory(problem.id, problem.prompt, response, problem.difficulty, "r1")
 
@@ -257,7 +258,7 @@ WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 
 def make_word_problem(index: int, seed: int = 0) -> Problem:
     "An out-of-domain problem: one to six operations on a digit, told in words."
-    rng = stream("words", seed, index)
+    rng = random_stream("words", seed, index)
     value, steps, parts = rng.randint(0, 9), rng.randint(1, 6), []
     text = f"Start with {value}."
     for _ in range(steps):

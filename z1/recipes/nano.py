@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Z1_POLICIES', 'R1_POLICIES', 'Z1_WINDOWS', 'R1_WINDOWS', 'MODELS', 'NANO', 'SHARES_TAKEN', 'FULL_STEPS', 'SUBSETS',
-           'Z1_LONG', 'R1_LONG', 'GPU', 'SMOKE', 'RECIPES', 'ModelRecipe', 'Recipe', 'take', 'enlarge', 'shrink',
-           'get_recipe', 'training_problems', 'drawn_tests', 'test_problems', 'word_problems', 'spoken',
-           'make_tokenizer', 'model_policies', 'dataset_path', 'model_folder', 'results_folder', 'figures_folder',
-           'training_rows', 'recipe_hash']
+           'Z1_LONG', 'R1_LONG', 'GPU', 'SMOKE', 'RECIPES', 'ModelRecipe', 'Recipe', 'subset_model', 'enlarge_model',
+           'shrink_model', 'get_recipe', 'training_problems', 'test_problems_path', 'test_problems', 'word_problems',
+           'other_texts', 'make_tokenizer', 'model_policies', 'dataset_path', 'model_folder', 'results_folder',
+           'figures_folder', 'training_rows', 'recipe_hash']
 
 # %% ../../nbs/13_recipes/01_nano.ipynb #83fd71bd
 import json
@@ -72,31 +72,31 @@ SHARES_TAKEN = {"small": ("random", 19 / 124), "random": ("random", 74 / 124), "
                 "shortest": ("shortest", 74 / 124)}  # of tokens; arXiv 2504.00810v1, Table 2
 FULL_STEPS = 1886  # one pass over all of nano's rows
 
-def take(subset: tuple, steps: int = 0) -> ModelRecipe:
+def subset_model(subset: tuple, steps: int = 0) -> ModelRecipe:
     "A Z1-style model that learns from a part of the rows, in one pass or in a number of steps."
     return ModelRecipe("z1", Z1_POLICIES[:1], Z1_WINDOWS, subset=subset, training=Training(steps=steps))
 
-SUBSETS = replace(NANO, name="subsets", models={name + end: take(subset, steps) for end, steps in
+SUBSETS = replace(NANO, name="subsets", models={name + end: subset_model(subset, steps) for end, steps in
                   (("", 0), ("_steps", FULL_STEPS)) for name, subset in SHARES_TAKEN.items()})
 
 # %% ../../nbs/13_recipes/01_nano.ipynb #a76d14cf
-def enlarge(model: ModelRecipe, windows: tuple) -> ModelRecipe:
+def enlarge_model(model: ModelRecipe, windows: tuple) -> ModelRecipe:
     "A model recipe with other windows, and batches that fill a GPU."
     return replace(model, windows=windows, training=replace(model.training, batch_tokens=32_768))
 
 Z1_LONG = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
 R1_LONG = (64, 128, 256, 384, 512, 768, 1024, 1280, 1792, 2304)
-GPU = replace(NANO, name="gpu", models={name: enlarge(m, Z1_LONG if name == "z1" else R1_LONG) for name, m in MODELS.items()},
+GPU = replace(NANO, name="gpu", models={name: enlarge_model(m, Z1_LONG if name == "z1" else R1_LONG) for name, m in MODELS.items()},
               problems=100_000, test_problems=1000, seeds=(0,), train_shares=(15, 15, 16, 16, 14, 12, 12),
               test_shares=(10, 12, 16, 18, 16, 14, 14),
               architecture=Architecture(hidden=512, layers=8, heads=8, feed_forward=1536, context=2560, initializer=0.02))
 
 # %% ../../nbs/13_recipes/01_nano.ipynb #d6701ae3
-def shrink(model: ModelRecipe) -> ModelRecipe:
+def shrink_model(model: ModelRecipe) -> ModelRecipe:
     "A model recipe with three of its windows and small batches."
     return replace(model, windows=model.windows[1::4], training=replace(model.training, batch_tokens=1024))
 
-SMOKE = replace(NANO, name="smoke", models={name: shrink(m) for name, m in MODELS.items()}, problems=200,
+SMOKE = replace(NANO, name="smoke", models={name: shrink_model(m) for name, m in MODELS.items()}, problems=200,
                 test_problems=20, word_problems=4, seeds=(0,), tokenizer_problems=100, save_steps=10,
                 architecture=Architecture(hidden=32, layers=2, heads=2, feed_forward=64))
 
@@ -112,14 +112,14 @@ def training_problems(recipe: Recipe) -> Iterator[Problem]:
     "The problems that the models learn from."
     return make_problems("train", recipe.problems, recipe.data_seed, recipe.train_shares)
 
-def drawn_tests(recipe: Recipe) -> Path:
+def test_problems_path(recipe: Recipe) -> Path:
     "Where the held-out programs lie once they are drawn; another recipe or generator has another file."
     first = [make_problem("test", i, recipe.test_seed, recipe.test_shares) for i in range(20)]
     return root()/"data"/"datasets"/recipe.name/f"test-{fingerprint({'first': first, 'n': recipe.test_problems})}.jsonl"
 
 def test_problems(recipe: Recipe, save: bool = False) -> list[Problem]:  # save: draw them anew and keep them
     "The held-out programs; those kept by the `exp_generate` notebook, or drawn (100 programs are thrown away for each)."
-    path = drawn_tests(recipe)
+    path = test_problems_path(recipe)
     if path.exists() and not save:
         try: return [Problem(**json.loads(line)) for line in open(path, encoding="utf-8")]
         except (ValueError, TypeError) as e: raise ValueError(f"{path}: not the held-out programs; delete it") from e
@@ -131,7 +131,7 @@ def word_problems(recipe: Recipe) -> list[Problem]:
     "The out-of-domain problems."
     return [make_word_problem(i, recipe.test_seed) for i in range(recipe.word_problems)]
 
-def spoken(recipe: Recipe) -> list[str]:
+def other_texts(recipe: Recipe) -> list[str]:
     "Texts outside the programs' language that the tokenizer must know: other word problems than the test's, the hint."
     return [make_word_problem(i, recipe.data_seed).prompt for i in range(100)] + 20 * [HINT, "user\nassistant\n"]
 
@@ -139,7 +139,7 @@ def make_tokenizer(recipe: Recipe):
     "The tokenizer that all models of a recipe share."
     problems = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(recipe.tokenizer_problems)]
     texts = [text for p in problems for style in STYLES.values() for text in (p.prompt, style(p).response)]
-    return train_tokenizer(texts + spoken(recipe), context=recipe.architecture.context)
+    return train_tokenizer(texts + other_texts(recipe), context=recipe.architecture.context)
 
 def model_policies(recipe: Recipe, model: str, tokenizer) -> list[list]:
     "For each of a model's policies, one policy a window; the main one first."
@@ -185,5 +185,5 @@ def recipe_hash(recipe: Recipe, model: str, seed: int) -> str:
     first = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(20)]
     return fingerprint({"model": plain(model), "seed": seed, "problems": recipe.problems, "data_seed": recipe.data_seed,
                         "shares": recipe.train_shares, "architecture": recipe.architecture, "pieces": PIECES,
-                        "template": CHATML, "tokenizer_problems": recipe.tokenizer_problems, "spoken": spoken(recipe),
+                        "template": CHATML, "tokenizer_problems": recipe.tokenizer_problems, "spoken": other_texts(recipe),
                         "trajectories": [style(p) for p in first for style in STYLES.values()]})

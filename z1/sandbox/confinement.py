@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'NEW_NAMESPACES', 'SET_INTERFACE_FLAGS', 'UP', 'NOSUID_NODEV', 'NOSUID_NODEV_NOEXEC', 'DEATH_SIGNAL',
-           'DUMPABLE', 'SECCOMP', 'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'WRITABLE', 'send', 'exactly', 'receive',
-           'system', 'write', 'fork_apart', 'be_nobody', 'mount', 'mount_empty', 'furnish', 'used', 'refurnish',
-           'limit', 'confine']
+           'DUMPABLE', 'SECCOMP', 'CAPBSET_DROP', 'NO_NEW_PRIVS', 'libc', 'WRITABLE_PLACES', 'send', 'read_exactly',
+           'receive', 'call_libc', 'write_proc', 'fork_apart', 'be_nobody', 'mount', 'mount_empty', 'furnish_job',
+           'used_places', 'empty_places', 'set_limits', 'confine']
 
 # %% ../../nbs/09_sandbox/03_confinement.ipynb #d275fb54
 import ctypes, fcntl, json, os, resource, signal, socket, struct
@@ -17,7 +17,7 @@ def send(sock: socket.socket, message: dict):
     data = json.dumps(message).encode()
     sock.sendall(struct.pack("!I", len(data)) + data)
 
-def exactly(sock: socket.socket, n: int) -> bytes:
+def read_exactly(sock: socket.socket, n: int) -> bytes:
     "Read n bytes; raises EOFError if the other side is gone."
     parts, missing = [], n
     while missing:
@@ -29,9 +29,9 @@ def exactly(sock: socket.socket, n: int) -> bytes:
 
 def receive(sock: socket.socket, most: int = 1 << 30) -> dict:
     "Read one message of at most so many bytes; raises EOFError if the other side is gone, ValueError if it is odd."
-    size, = struct.unpack("!I", exactly(sock, 4))
+    size, = struct.unpack("!I", read_exactly(sock, 4))
     if size > most: raise ValueError(f"a message of {size} bytes, but {most} are the most")
-    return json.loads(exactly(sock, size))
+    return json.loads(read_exactly(sock, size))
 
 # %% ../../nbs/09_sandbox/03_confinement.ipynb #de05b64d
 NOBODY = 65534
@@ -43,13 +43,13 @@ DEATH_SIGNAL, DUMPABLE, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS = 1, 4, 22, 24, 38  
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-def system(name: str, *args) -> int:
+def call_libc(name: str, *args) -> int:
     "Call a function of libc; raises OSError if it fails."
     result = getattr(libc, name)(*args)
     if result == -1: raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
     return result
 
-def write(path: str, text: str):
+def write_proc(path: str, text: str):
     "Write a file of /proc."
     with open(path, "w") as f: f.write(text)
 
@@ -64,43 +64,43 @@ def fork_apart(clone: int) -> int:  # number of the system call on this machine
 
 def be_nobody():
     "Tell the kernel that nobody outside is nobody inside as well."
-    write("/proc/self/setgroups", "deny")
-    for kind in ("uid_map", "gid_map"): write(f"/proc/self/{kind}", f"{NOBODY} {NOBODY} 1")
+    write_proc("/proc/self/setgroups", "deny")
+    for kind in ("uid_map", "gid_map"): write_proc(f"/proc/self/{kind}", f"{NOBODY} {NOBODY} 1")
 
 # %% ../../nbs/09_sandbox/03_confinement.ipynb #509755be
 def mount(kind: str, where: str, flags: int, options: str = ""):
     "Mount a file system that needs no device."
-    system("mount", kind.encode(), where.encode(), kind.encode(), flags, options.encode())
+    call_libc("mount", kind.encode(), where.encode(), kind.encode(), flags, options.encode())
 
-WRITABLE = ("/tmp", "/dev/shm")
+WRITABLE_PLACES = ("/tmp", "/dev/shm")
 
 def mount_empty(where: str, disk: int):  # bytes it may hold
     "Mount an empty place to write to."
     mount("tmpfs", where, NOSUID_NODEV, f"size={disk},nr_inodes=20000")
 
-def furnish(disk: int):  # bytes each may hold
+def furnish_job(disk: int):  # bytes each may hold
     "Empty places to write, a /proc that shows this job's processes alone, a loopback of its own."
-    for where in WRITABLE: mount_empty(where, disk)
+    for where in WRITABLE_PLACES: mount_empty(where, disk)
     mount("proc", "/proc", NOSUID_NODEV_NOEXEC)
-    write("/proc/sys/user/max_user_namespaces", "0")
+    write_proc("/proc/sys/user/max_user_namespaces", "0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: fcntl.ioctl(s, SET_INTERFACE_FLAGS, struct.pack("16sh14x", b"lo", UP))
     os.chdir("/tmp")
 
 # %% ../../nbs/09_sandbox/03_confinement.ipynb #a0d7fe19
-def used() -> list[str]:
+def used_places() -> list[str]:
     "The places that something was written to."
-    return [where for where in WRITABLE if os.listdir(where)]
+    return [where for where in WRITABLE_PLACES if os.listdir(where)]
 
-def refurnish(disk: int):
+def empty_places(disk: int):
     "Empty those places."
     os.chdir("/")
-    for where in used():
-        system("umount2", where.encode(), 2)
+    for where in used_places():
+        call_libc("umount2", where.encode(), 2)
         mount_empty(where, disk)
     os.chdir("/tmp")
 
 # %% ../../nbs/09_sandbox/03_confinement.ipynb #b9847abd
-def limit(seconds: float, memory: int, processes: int, file_size: int):  # seconds of processor time, bytes
+def set_limits(seconds: float, memory: int, processes: int, file_size: int):  # seconds of processor time, bytes
     "Set the limits of this process; they pass on to its children."
     cpu = int(seconds) + 2
     for name, value in dict(AS=memory, CPU=cpu, NPROC=processes, FSIZE=file_size, NOFILE=256, CORE=1, MEMLOCK=0,
@@ -114,8 +114,8 @@ def confine(seccomp: bytes):  # a filter in the kernel's format, 8 bytes an inst
     for capability in range(64):
         if libc.prctl(CAPBSET_DROP, capability, 0, 0, 0) == -1: break
     header, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
-    system("capset", header, nothing)
-    system("prctl", NO_NEW_PRIVS, 1, 0, 0, 0)
+    call_libc("capset", header, nothing)
+    call_libc("prctl", NO_NEW_PRIVS, 1, 0, 0, 0)
     instructions = ctypes.create_string_buffer(seccomp, len(seccomp))
     program = struct.pack("HxxxxxxP", len(seccomp) // 8, ctypes.addressof(instructions))
-    system("prctl", SECCOMP, 2, program, 0, 0)
+    call_libc("prctl", SECCOMP, 2, program, 0, 0)
