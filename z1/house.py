@@ -38,7 +38,7 @@ def needs(path: Path, root: str | Path, files: dict[str, Path]) -> set[str]:  # 
     code = code_of(Path(root, path))
     package = ".".join(Path(path).parent.parts) if path.suffix == ".py" else ""
     texts = {n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    return (set(imported(code, package)) | {f"z1.{text}" for text in texts}) & set(files)
+    return (set(imported(code, package)) | {f"z1.{text}" for text in texts if "." in text}) & set(files)
 
 def all_needed(paths: Iterable[Path], root: str | Path) -> list[Path]:  # modules or notebooks, from the root
     "The files of the package that these need, themselves or through others, in alphabetical order."

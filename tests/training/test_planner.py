@@ -88,5 +88,5 @@ def test_a_plan_refuses_what_the_run_would_refuse_and_says_what_does_not_fit():
     config = Qwen2Config(**SHAPE)
     with pytest.raises(ValueError, match="do not fill a step"): plan(SMALL, config, [10] * 3, Machine(gpus=1))
     with pytest.raises(ValueError, match="does not divide"): plan(SMALL, config, [10] * 8, Machine(gpus=3))
-    assert "DOES NOT FIT" in str(plan(SMALL, config, [10] * 8, Machine(gpus=1, memory_by_purpose=1e-6)))
+    assert "DOES NOT FIT" in str(plan(SMALL, config, [10] * 8, Machine(gpus=1, memory=1e-6)))
     assert "DOES NOT FIT" not in str(plan(SMALL, config, [10] * 8, Machine(gpus=1)))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ROW_COLUMNS', 'RELEASE', 'DROP_REASONS', 'LENGTHS', 'FILES', 'to_row', 'from_text', 'read_set', 'Settings',
            'standard_filters', 'Sieve', 'set_statistics', 'card_table', 'size_category', 'front_matter', 'data_card',
-           'in_batches', 'filter_to', 'curate', 'tokenizer_name', 'file_digest', 'publish_set', 'check_set', 'load_set',
-           'upload']
+           'in_batches', 'filter_to', 'curate', 'tokenizer_name', 'sha256_of_file', 'publish_set', 'check_set',
+           'load_set', 'upload']
 
 # %% ../../nbs/11_data/04_curation.ipynb #b11937c4
 import json, os, shutil
@@ -241,13 +241,13 @@ def tokenizer_name(tokenizer=None) -> str:
     name = str(getattr(tokenizer, "name_or_path", "")) or ("unnamed" if tokenizer else "the source")
     return Path(name).name if name.count("/") != 1 or Path(name).is_dir() else name
 
-def file_digest(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     "SHA-256 of a file."
     with open(path, "rb") as f: return file_digest(f, "sha256").hexdigest()
 
 def publish_set(part: Path, folder: Path, manifest: Manifest, **found) -> dict:
     "Move finished files to their places; the manifest, which makes them a set, goes first and comes last."
-    digests = {name: file_digest(part/name) for name in FILES}
+    digests = {name: sha256_of_file(part/name) for name in FILES}
     (folder/"manifest.json").unlink(missing_ok=True)
     for name in FILES: os.replace(part/name, folder/name)
     part.rmdir()
@@ -262,7 +262,7 @@ def check_set(folder: str | Path) -> Path:
     except (OSError, ValueError, KeyError) as e:
         raise ValueError(f"{folder}: no finished set (no manifest); run the curation again") from e
     for name in FILES:
-        if not (folder/name).is_file() or file_digest(folder/name) != digests.get(name):
+        if not (folder/name).is_file() or sha256_of_file(folder/name) != digests.get(name):
             raise ValueError(f"{folder/name}: missing, torn or changed since it was written; run the curation again")
     return folder
 

@@ -219,7 +219,7 @@ def hint_comparison(df: pd.DataFrame,     # ending, window, accuracy, low, high,
         draw_curve(ax, p.window, p.accuracy, style | {"label": ending}, p.low, p.high)
         sure = p[p.p < level]
         ax.plot(sure.window, (sure.low - .035).clip(.02), "*", color=style["color"], ms=10, zorder=5)
-    ax.plot([], [], "*", color=GREY, ms=10, label_point=f"differs from the hint, p < {level:g}")
+    ax.plot([], [], "*", color=GREY, ms=10, label=f"differs from the hint, p < {level:g}")
     ax.legend(loc="upper left", borderaxespad=0)
     log2_axis(ax, df.window, "window (tokens)")
     ax.set(ylabel="accuracy", ylim=(0, 1.05))

@@ -92,7 +92,7 @@ def sweep_as_decoded(
     thoughts = {output_key(policy, p, s): (policy, p, s) for policy in dict.fromkeys(free) for p, s in tries}
     rest = {}                                           # key -> (request, output without its ids)
     for key, ids in iter_decoded(engine, ledger, {
-            key: Request(prompts[p.id], policy, seeds[p.id, s], output_key=p.id, draft=drafts.get(p.id, ()))
+            key: Request(prompts[p.id], policy, seeds[p.id, s], name=p.id, draft=drafts.get(p.id, ()))
             for key, (policy, p, s) in thoughts.items()}, sampling, progress):
         base, p, s = thoughts[key]
         for policy in (policy for policy, b in zip(policies, free) if b == base):
