@@ -27,7 +27,7 @@ MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
 KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb))
-LONG      := tab_nano_equal fig_nano_trigrams tab_nano_trigrams # take longest: not at the end, where a core would wait for them
+LONG      := tab_nano_equal fig_nano_trigrams # take longest: not at the end, where a core would wait for them
 MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/nano/fig_nano_*.ipynb $(NBS)/nano/tab_nano_*.ipynb))))
 endif
 FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
