@@ -46,7 +46,7 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures first everything test lab export clean fresh gpus precious FORCE
+.PHONY: help figures first everything test lab export outputs clean fresh gpus precious FORCE
 .DELETE_ON_ERROR:
 .PRECIOUS: $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
@@ -56,6 +56,7 @@ help:
 	@echo "make test                                            run all tests"
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
+	@echo "make outputs                                         let the experiments' sources show what the last run has found"
 	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
 	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale),"
 	@echo "         gpu (longer programs, a larger model, ten minutes on one GPU),"
@@ -204,6 +205,11 @@ lab: .venv/ready
 
 export: .venv/ready
 	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+# Experiments are read on web pages: let their sources show what the last run has found.
+outputs: .venv/ready
+	$(BIN)/python -m z1.house --outputs $(DONE)
 	$(BIN)/nbdev_clean
 
 clean: $(if $(filter paper,$(RUN)),precious)

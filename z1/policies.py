@@ -207,7 +207,8 @@ def from_parameters(
     if set(p) <= {"penalty", "span", "written"}:
         raise ValueError(f"{sorted(p)[0]} says nothing alone: add switch (the ids that begin a new thought) or window")
     name = p.get("policy", "shifted" if "window" in p or "hint" in p else "unlimited")
-    if name not in FORMS: raise ValueError(f"policy must be one of {', '.join(FORMS)}, but is {name!r:.80}")
+    if not isinstance(name, str) or name not in FORMS:
+        raise ValueError(f"policy must be one of {', '.join(FORMS)}, but is {name!r:.80}")
     needed, more = FORMS[name]
     if odd := sorted(set(p) - needed - more - {"policy", "switch", "penalty", "span", "written"}):
         raise ValueError(f"policy {name!r} has no use for {odd[0]}: leave it out")
