@@ -84,6 +84,56 @@ def test_module_is_short(path):
     assert len(lines) <= 300
 
 
+# -- chapters as prose ----------------------------------------------------------------------------------------------
+
+EXPORTED = re.compile(r"^#\|\s*export", re.M)
+
+
+def code_lines(text):
+    "Lines of a cell without blank ones, directives and imports."
+    lines = text.splitlines()
+    imports = [n for n in ast.parse(text).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    skipped = {i for n in imports for i in range(n.lineno, n.end_lineno + 1)}
+    return [l for i, l in enumerate(lines, 1) if i not in skipped and l.strip() and not l.startswith("#|")]
+
+
+def definitions(text):
+    "The public functions and classes that a cell defines."
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [n.name for n in ast.parse(text).body if isinstance(n, kinds) and not n.name.startswith("_")]
+
+
+def exported_and_examples(path):
+    sources = [source(c) for c in cells(path)]
+    exported = [s for s in sources if EXPORTED.search(s)]
+    return exported, "\n".join(s for s in sources if s not in exported)
+
+
+@pytest.mark.parametrize("path", NBS, ids=stem)
+def test_exported_cells_are_short(path):
+    for cell in exported_and_examples(path)[0]:
+        assert len(code_lines(cell)) <= 30, f"split the cell that begins with {code_lines(cell)[0]!r}"
+
+
+@pytest.mark.parametrize("path", NBS, ids=stem)
+def test_every_public_definition_has_an_example(path):
+    exported, examples = exported_and_examples(path)
+    missing = [name for cell in exported for name in definitions(cell) if not re.search(rf"\b{name}\b", examples)]
+    assert missing == [], "show each in a cell below it, with its output"
+
+
+def test_the_length_of_a_cell_is_counted_without_imports():
+    assert code_lines("#| export\nfrom a import (\n    b)\nimport c\n\nx = 1\n") == ["x = 1"]
+    assert definitions("def f(): pass\nclass _C: pass\nclass D: pass\nx = 1") == ["f", "D"]
+
+
+def test_a_name_is_defined_once():
+    owners = {}
+    for path in MODULES:
+        for name in definitions(path.read_text(encoding="utf-8")): owners.setdefault(name, []).append(dotted(path))
+    assert {name: found for name, found in owners.items() if len(found) > 1 and name != "main"} == {}
+
+
 @pytest.fixture(scope="module")
 def fresh_copy(tmp_path_factory):
     "The project after nbdev_export and nbdev_clean, in a copy: the working tree stays as it is."

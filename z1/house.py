@@ -18,6 +18,7 @@ def code_of(path: str | Path) -> str:  # a module or a notebook
     cells = ["".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
     return "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith(("%", "!")))
 
+# %% ../nbs/14_house.ipynb #1c1ab8fd
 def imported(code: str, package: str = "") -> Iterator[str]:  # package: where a relative import begins, e.g. "z1.engines"
     "The modules and names that code imports, inside functions too: z1.core, z1.core.Ledger, ..."
     for node in ast.walk(ast.parse(code)):
@@ -33,6 +34,7 @@ def module_files(root: str | Path) -> dict[str, Path]:  # the project's root fol
     files = [path.relative_to(root) for path in Path(root, "z1").rglob("*.py") if not path.name.startswith("_")]
     return {".".join(path.with_suffix("").parts): path for path in sorted(files)}
 
+# %% ../nbs/14_house.ipynb #7ab97b99
 def needs(path: Path, root: str | Path, files: dict[str, Path]) -> set[str]:  # a module or notebook; files: of `module_files`
     "The modules of the package that it imports itself, or names in a text."
     code = code_of(Path(root, path))
@@ -40,6 +42,7 @@ def needs(path: Path, root: str | Path, files: dict[str, Path]) -> set[str]:  # 
     texts = {n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return (set(imported(code, package)) | {f"z1.{text}" for text in texts if "." in text}) & set(files)
 
+# %% ../nbs/14_house.ipynb #99129fa2
 def all_needed(paths: Iterable[Path], root: str | Path) -> list[Path]:  # modules or notebooks, from the root
     "The files of the package that these need, themselves or through others, in alphabetical order."
     files, found, todo = module_files(root), set(), list(paths)
