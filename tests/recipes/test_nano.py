@@ -1,4 +1,6 @@
 "Recipes hang together: what they ask of a model fits into it, and the Makefile knows their models."
+import hashlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -36,11 +38,18 @@ def test_long_programs_are_the_gpu_recipes_alone():
 
 
 def test_committed_models_are_what_the_recipe_asks_for():
-    import json
     for model in NANO.models:
         for seed in NANO.seeds:
             made = json.loads((ROOT/"data"/"models"/"nano"/f"{model}-s{seed}"/"manifest.json").read_text())
             assert made["recipe_hash"] == recipe_hash(NANO, model, seed)
+
+
+def test_committed_samples_are_of_the_committed_models():
+    runs = [json.loads(line) for line in open(ROOT/"data"/"results"/"nano"/"manifests.jsonl", encoding="utf-8")]
+    assert {run["model"] for run in runs} == {f"data/models/nano/{model}-s{seed}" for model in NANO.models for seed in NANO.seeds}
+    for run in runs:
+        weights = (ROOT/run["model"]/"model.safetensors").read_bytes()
+        assert run["weights"] == hashlib.sha256(weights).hexdigest()[:12], run["model"]
 
 
 def test_every_model_has_a_hash_of_its_own():
