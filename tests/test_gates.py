@@ -207,6 +207,18 @@ def test_experiment_has_one_parameters_cell_and_no_outputs(path):
     assert not [c for c in cells(path) if c["outputs"] or c["execution_count"]]
 
 
+# -- links ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("path", sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts), ids=stem)
+def test_links_in_notebooks_lead_somewhere(path):
+    for cell in cells(path, "markdown"):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", source(cell)):
+            if not re.match(r"https?://|mailto:", target): assert (path.parent/target).exists(), target
+        for number, target in re.findall(r"hapter\s([\d.]+)\]\(([^)#\s]+\.ipynb)", source(cell)):
+            found = floor((path.parent/target).resolve())
+            assert number == ".".join(map(str, found)), f"chapter {number} is {target}"
+
+
 # -- packaging and privacy ----------------------------------------------------------------------------------------
 
 def settings():
