@@ -66,7 +66,7 @@ class Lesson:
         if self.template.count("{question}") != 1:
             raise ValueError(f"Lesson.template must hold {{question}} once, but is {self.template!r:.80}")
 
-# %% ../../nbs/11_data/02_generation.ipynb #d9c38848
+# %% ../../nbs/11_data/02_generation.ipynb #fa232799
 def ask_about(
         problem: Problem,
         tokenizer: PreTrainedTokenizerBase,  # of the teacher
@@ -90,17 +90,17 @@ def teacher_settings(teacher: Engine, lesson: Lesson) -> dict:
     return as_stored({"teacher": {k: info[k] for k in IDENTITY_FIELDS if k in info},
                       "chat_template": fingerprint(teacher.tokenizer.chat_template), **asdict(lesson)})
 
-# %% ../../nbs/11_data/02_generation.ipynb #2a8e5391
+# %% ../../nbs/11_data/02_generation.ipynb #6bc64673
 def changed_settings(old: dict, new: dict) -> str:
     "Which settings differ, in words; empty if none does."
     return ", ".join(f"{k} was {old.get(k)!r:.80} and is {new.get(k)!r:.80}" for k in new if old.get(k) != new[k])
 
-# %% ../../nbs/11_data/02_generation.ipynb #599f1d9e
+# %% ../../nbs/11_data/02_generation.ipynb #89d21b09
 def is_failed(row: dict) -> bool:
     "Whether a try came to nothing."
     return row["status"].startswith("failed")
 
-# %% ../../nbs/11_data/02_generation.ipynb #20db0d68
+# %% ../../nbs/11_data/02_generation.ipynb #9581a874
 class TryLedger(Ledger):
     "A ledger of tries that knows which problems are answered."
     def __init__(self, path: Path, run: str):  # the .jsonl file, and the fingerprint of its settings
@@ -141,7 +141,7 @@ def _read_output(ids, request, tokenizer) -> tuple[str, str, int]:
     text = tokenizer.decode(ids[:-1] if ended else ids, clean_up_tokenization_spaces=False)
     return "ended" if ended else "length", whole_text(text), len(ids)
 
-# %% ../../nbs/11_data/02_generation.ipynb #fe977612
+# %% ../../nbs/11_data/02_generation.ipynb #baaeeb44
 def _outputs(teacher, requests, sampling, faults):
     "What the teacher writes; the error that ends it early is put into `faults`."
     try: yield from teacher.generate(requests, sampling, progress=False)
@@ -194,7 +194,7 @@ def problems_of_shard(problems: Iterable[Problem], shard: tuple[int, int] = (0, 
         raise ValueError(f"{len(twice)} ids stand for several problems, {twice[0]!r} is the first: make ids unique")
     return [p for p in problems if int.from_bytes(sha256(p.id.encode()).digest()[:8], "big") % n == i]
 
-# %% ../../nbs/11_data/02_generation.ipynb #5818e0b7
+# %% ../../nbs/11_data/02_generation.ipynb #9eaa667b
 def manifest_path(path: str | Path) -> Path:  # a ledger
     "Where the manifest of a ledger is."
     return Path(path).with_suffix(".manifest.json")
