@@ -40,11 +40,11 @@ def authors_script(
 BUDGET_RULES = {"algorithm1": algorithm1, "script": authors_script}
 
 # %% ../../nbs/11_data/05_subsets.ipynb #ca14bac9
-def _draw(seed: int, id) -> bytes:
+def _random_key(seed: int, id) -> bytes:
     return hashlib.sha256(f"{seed}/{id}".encode(errors="backslashreplace")).digest()
 
 ORDERS = {"longest": lambda id, n, seed: (-n, id), "shortest": lambda id, n, seed: (n, id),
-          "random": lambda id, n, seed: (_draw(seed, id), id)}
+          "random": lambda id, n, seed: (_random_key(seed, id), id)}
 
 # %% ../../nbs/11_data/05_subsets.ipynb #ece679d1
 def check_rows(ids: Sequence, tokens: Sequence[int]):
