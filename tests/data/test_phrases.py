@@ -63,11 +63,11 @@ def test_no_trigram_spans_two_texts():
 def test_names_are_held_for_full_buckets_only(monkeypatch):
     "50,000 trigrams that occur once never get a dictionary entry."
     import z1.data.phrases as module
-    named, sizes = module._named, []
+    named, sizes = module._count_named, []
     def watched(*args):
         sizes.append(len(counts := named(*args)))
         return counts
-    monkeypatch.setattr(module, "_named", watched)
+    monkeypatch.setattr(module, "_count_named", watched)
     texts = [" ".join(f"w{t}.{i}" for i in range(500)) + 3 * " the same again" for t in range(100)]
     assert len(top_trigrams(texts, 3)) == 3 and sum(sizes) < 5000
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ROW_COLUMNS', 'RELEASE', 'DROP_REASONS', 'LENGTHS', 'FILES', 'to_row', 'from_text', 'read_set', 'Settings',
-           'standard_filters', 'Sieve', 'set_statistics', 'card_table', 'size_category', 'front_matter', 'data_card',
-           'in_batches', 'filter_to', 'curate', 'tokenizer_name', 'sha256_of_file', 'publish_set', 'check_set',
-           'load_set', 'upload']
+           'standard_filters', 'Sieve', 'set_statistics', 'size_category', 'front_matter', 'lengths_section',
+           'dropped_section', 'data_card', 'in_batches', 'filter_to', 'sift', 'tokenizer_name', 'sha256_of_file',
+           'publish_set', 'curate', 'check_set', 'load_set', 'upload']
 
 # %% ../../nbs/11_data/04_curation.ipynb #b11937c4
 import json, os, shutil
@@ -24,6 +24,7 @@ from datasets import Dataset
 from pyarrow import parquet
 from tqdm.auto import tqdm
 
+from ..benchmarks.comparison import markdown_table
 from ..benchmarks.files import READERS, file_ending, read_rows
 from ..core import Manifest, Problem, read_field, versions, whole_text
 from ..rows import length_statistics
@@ -51,6 +52,7 @@ def from_text(row: dict) -> dict:
         except ValueError: return text
     return row | {name: number(row.get(name)) for name, kind in ROW_COLUMNS.items() if kind == pa.int64()}
 
+# %% ../../nbs/11_data/04_curation.ipynb #2a295f22
 def read_set(
     source: str | Path,      # a file that `read_rows` reads, a folder of ours, or a name on the hub
     split: str = "train",    # on the hub
@@ -75,6 +77,7 @@ DROP_REASONS = {"incomplete": "no end: the teacher was stopped, a thought never 
            "near duplicate question": "the question shares most word n-grams with an earlier one",
            "near duplicate response": "the response shares most word n-grams with an earlier one"}
 
+# %% ../../nbs/11_data/04_curation.ipynb #c9deddfb
 @dataclass(frozen=True)
 class Settings:
     "What decides whether a row stays. The defaults drop more than the paper does."
@@ -91,6 +94,7 @@ class Settings:
     near_ngram: int = 5               # words
     near_fields: tuple = ("question", "response")  # compared for near duplicates; () for none
 
+# %% ../../nbs/11_data/04_curation.ipynb #86d65719
 def standard_filters(
     settings: Settings = Settings(),
     tokenizer=None,                      # a fast tokenizer; None: the column `token_num_qwen` is trusted
@@ -140,20 +144,13 @@ def set_statistics(
     return (length_statistics(tokens) | dict(zip(("median", "q90", "q99"), quantiles))
             | {"edges": edges.tolist(), "histogram": counts.tolist()})
 
-# %% ../../nbs/11_data/04_curation.ipynb #36b211bb
-def card_table(head: str, rows: Iterable[tuple]) -> str:
-    "A Markdown table; the head's columns are separated by |."
-    def text(value): return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
-    lines = [head.split("|"), ["---"] * (head.count("|") + 1), *rows]
-    return "\n".join(f"| {' | '.join(map(text, line))} |" for line in lines)
-
+# %% ../../nbs/11_data/04_curation.ipynb #e852b861
 def size_category(rows: int) -> str:
     "The hub's name for a data set's size."
     names = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M"}
     return next((name for most, name in names.items() if rows < most), "1M<n<10M")
 
-LENGTHS = ("rows", "tokens", "mean", "min", "median", "q90", "q99", "max")
-
+# %% ../../nbs/11_data/04_curation.ipynb #36b211bb
 def front_matter(name: str, license: str, rows: int) -> str:
     "What the hub reads of a card."
     from huggingface_hub import DatasetCardData
@@ -162,24 +159,40 @@ def front_matter(name: str, license: str, rows: int) -> str:
                            size_categories=[size_category(rows)], tags=["reasoning", "code"], configs=files)
     return f"---\n{data.to_yaml()}\n---"
 
-def data_card(about: dict, found: dict, dropped: dict[str, int], settings: Settings) -> str:  # about: of the manifest
-    "A data set's README.md, from what was measured."
-    total, widest = found["rows"] + sum(dropped.values()), max(found["histogram"])
+# %% ../../nbs/11_data/04_curation.ipynb #fd0d9b80
+LENGTHS = ("rows", "tokens", "mean", "min", "median", "q90", "q99", "max")
+
+def _grouped(row: Iterable) -> list: return [f"{x:,}" if isinstance(x, int) else x for x in row]  # 1000 -> 1,000
+
+def lengths_section(found: dict) -> list[str]:  # found: of `set_statistics`
+    "How long responses are: a heading, a table, a histogram."
+    widest = max(found["histogram"])
     bars = [(f"{low:,} to {high:,}", n, "█" * round(20 * n / widest))
             for low, high, n in zip(found["edges"], found["edges"][1:], found["histogram"])]
+    return ["## Lengths", markdown_table(LENGTHS, [_grouped(found[name] for name in LENGTHS)]),
+            markdown_table(["tokens", "rows", ""], map(_grouped, bars))]
+
+# %% ../../nbs/11_data/04_curation.ipynb #b3be804d
+def dropped_section(dropped: dict[str, int], total: int) -> list[str]:  # reason -> rows; rows before the filters
+    "What was dropped and why."
     reasons = [(reason, n, f"{n / total:.2%}", DROP_REASONS.get(reason, "")) for reason, n in dropped.items()]
+    return ["## What was dropped", "Filters in the order they were applied; a row is counted where it was dropped first.",
+            markdown_table(["reason", "rows", "share", "meaning"], map(_grouped, reasons))]
+
+# %% ../../nbs/11_data/04_curation.ipynb #d54884c1
+def data_card(about: dict, found: dict, dropped: dict[str, int], settings: Settings) -> str:  # about: of the manifest
+    "A data set's README.md, from what was measured."
+    total = found["rows"] + sum(dropped.values())
     warning = "" if "contaminated" in dropped else "**Not decontaminated**: not compared with any benchmark. "
     return "\n\n".join([
         front_matter(about["name"], about["license"], found["rows"]), f"# {about['name']}",
         f"{found['rows']:,} responses with {found['tokens']:,} tokens, curated with z1 from {total:,} rows of "
         f"`{about['source']}`. Tokens are counted by `{about['tokenizer']}`.",
-        "## Lengths", card_table("|".join(LENGTHS), [[found[k] for k in LENGTHS]]), card_table("tokens|rows|", bars),
-        "## What was dropped", "Filters in the order they were applied; a row is counted where it was dropped first.",
-        card_table("reason|rows|share|meaning", reasons), "## Settings",
-        card_table("setting|value", [(k, f"`{json.dumps(v)}`") for k, v in asdict(settings).items()]),
+        *lengths_section(found), *dropped_section(dropped, total),
+        "## Settings", markdown_table(["setting", "value"], [(k, f"`{json.dumps(v)}`") for k, v in asdict(settings).items()]),
         f"{warning}Compared with problems of: `{json.dumps(about['benchmarks'])}`. Run `{about['run']}`.\n"])
 
-# %% ../../nbs/11_data/04_curation.ipynb #a97dd184
+# %% ../../nbs/11_data/04_curation.ipynb #711e7717
 FILES = ("train.parquet", "dropped.parquet", "README.md")
 
 def in_batches(rows: Iterable[dict], size: int) -> Iterator[list[dict]]:
@@ -187,12 +200,13 @@ def in_batches(rows: Iterable[dict], size: int) -> Iterator[list[dict]]:
     rows = iter(rows)
     while batch := list(islice(rows, size)): yield batch
 
-def filter_to(part: Path, rows: Iterable[dict], sieve: Sieve, batch: int) -> list[int]:
+# %% ../../nbs/11_data/04_curation.ipynb #a97dd184
+def filter_to(folder: Path, rows: Iterable[dict], sieve: Sieve, batch: int) -> list[int]:
     "Write kept and dropped rows into a folder, and return the kept rows' lengths."
     schema, lengths = pa.schema(list(ROW_COLUMNS.items())), []
     reasons = pa.schema([*schema, ("reason", pa.string()), ("detail", pa.string())])
-    with parquet.ParquetWriter(part/FILES[0], schema, compression="zstd") as train, \
-         parquet.ParquetWriter(part/FILES[1], reasons, compression="zstd") as side:
+    with parquet.ParquetWriter(folder/FILES[0], schema, compression="zstd") as train, \
+         parquet.ParquetWriter(folder/FILES[1], reasons, compression="zstd") as side:
         for some in in_batches(rows, batch):
             kept, dropped = sieve(some)
             lengths += [row["token_num_qwen"] for row in kept]
@@ -201,7 +215,41 @@ def filter_to(part: Path, rows: Iterable[dict], sieve: Sieve, batch: int) -> lis
             if dropped: side.write_table(pa.Table.from_pylist(dropped, reasons))
     return lengths
 
+# %% ../../nbs/11_data/04_curation.ipynb #34c20fe0
+def sift(folder: Path, rows: Iterable[dict], source: str, sieve: Sieve, batch: int) -> tuple[Path, list[int]]:
+    "Filter rows into a hidden folder within `folder`; return it, and the kept rows' lengths. ValueError if no row is left."
+    hidden, named = folder/".part", (row | to_row(f"{source}, row {i}", row) for i, row in enumerate(rows, 1))
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+    try: lengths = filter_to(hidden, named, sieve, batch)
+    except OSError as e:
+        raise OSError(f"{folder}: curation stopped ({e}); if the disk is full make room, and run it again. "
+                      "A set that was there before is untouched") from e
+    if not lengths: raise ValueError(f"{source}: no row left; dropped: {dict(+sieve.dropped)}. Look at {hidden/FILES[1]}")
+    return hidden, lengths
+
 # %% ../../nbs/11_data/04_curation.ipynb #b8e3d898
+def tokenizer_name(tokenizer=None) -> str:
+    "Its name on the hub, or the last part of its path: a set does not tell where somebody's files are."
+    name = str(getattr(tokenizer, "name_or_path", "")) or ("unnamed" if tokenizer else "the source")
+    return Path(name).name if name.count("/") != 1 or Path(name).is_dir() else name
+
+# %% ../../nbs/11_data/04_curation.ipynb #7c6f3289
+def sha256_of_file(path: Path) -> str:
+    "SHA-256 of a file."
+    with open(path, "rb") as f: return file_digest(f, "sha256").hexdigest()
+
+# %% ../../nbs/11_data/04_curation.ipynb #eeb185db
+def publish_set(hidden: Path, folder: Path, manifest: Manifest, **found) -> dict:
+    "Move finished files to their places; the manifest, which makes them a set, goes first and comes last."
+    digests = {name: sha256_of_file(hidden/name) for name in FILES}
+    (folder/"manifest.json").unlink(missing_ok=True)
+    for name in FILES: os.replace(hidden/name, folder/name)
+    hidden.rmdir()
+    packages = versions("datasets", "pyarrow", "rensa", "tokenizers")
+    return manifest.write(folder/"manifest.json", **found, digests=digests, versions=packages)
+
+# %% ../../nbs/11_data/04_curation.ipynb #866270cb
 def curate(
     rows: Iterable[dict],                # of `read_set`, or from memory; a judge sees further fields too
     folder: str | Path,                  # of the new set
@@ -220,39 +268,14 @@ def curate(
     folder, problems = Path(folder), list(problems)
     manifest = Manifest(name=name, source=source, license=license, tokenizer=tokenizer_name(tokenizer),
         settings=asdict(settings), benchmarks=dict(Counter(p.benchmark for p in problems)), judges=sorted(judges or {}))
-    sieve, part = Sieve(standard_filters(settings, tokenizer, problems, judges)), folder/".part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    rows = tqdm(rows, desc="curation", unit="row", disable=not progress)
-    try: lengths = filter_to(part, (row | to_row(f"{source}, row {i}", row) for i, row in enumerate(rows, 1)), sieve, batch)
-    except OSError as e:
-        raise OSError(f"{folder}: curation stopped ({e}); if the disk is full make room, and run it again. "
-                      "A set that was there before is untouched") from e
-    if not lengths: raise ValueError(f"{source}: no row left; dropped: {dict(+sieve.dropped)}. Look at {part/FILES[1]}")
-    found, dropped = set_statistics(lengths, settings.tokens), dict(sieve.dropped)
-    card, seconds = data_card(manifest.config | {"run": manifest.run}, found, dropped, settings), dict(sieve.seconds)
-    (part/FILES[2]).write_text(whole_text(card), encoding="utf-8")
-    made = publish_set(part, folder, manifest, statistics=found, dropped=dropped, seconds=seconds)
+    sieve = Sieve(standard_filters(settings, tokenizer, problems, judges))
+    hidden, lengths = sift(folder, tqdm(rows, "curation", unit="row", disable=not progress), source, sieve, batch)
+    found, dropped, seconds = set_statistics(lengths, settings.tokens), dict(sieve.dropped), dict(sieve.seconds)
+    card = data_card(manifest.config | {"run": manifest.run}, found, dropped, settings)
+    (hidden/FILES[2]).write_text(whole_text(card), encoding="utf-8")
+    made = publish_set(hidden, folder, manifest, statistics=found, dropped=dropped, seconds=seconds)
     if push_to_hub: upload(folder, push_to_hub)
     return made
-
-def tokenizer_name(tokenizer=None) -> str:
-    "Its name on the hub, or the last part of its path: a set does not tell where somebody's files are."
-    name = str(getattr(tokenizer, "name_or_path", "")) or ("unnamed" if tokenizer else "the source")
-    return Path(name).name if name.count("/") != 1 or Path(name).is_dir() else name
-
-def sha256_of_file(path: Path) -> str:
-    "SHA-256 of a file."
-    with open(path, "rb") as f: return file_digest(f, "sha256").hexdigest()
-
-def publish_set(part: Path, folder: Path, manifest: Manifest, **found) -> dict:
-    "Move finished files to their places; the manifest, which makes them a set, goes first and comes last."
-    digests = {name: sha256_of_file(part/name) for name in FILES}
-    (folder/"manifest.json").unlink(missing_ok=True)
-    for name in FILES: os.replace(part/name, folder/name)
-    part.rmdir()
-    packages = versions("datasets", "pyarrow", "rensa", "tokenizers")
-    return manifest.write(folder/"manifest.json", **found, digests=digests, versions=packages)
 
 # %% ../../nbs/11_data/04_curation.ipynb #ced3bf01
 def check_set(folder: str | Path) -> Path:
@@ -270,6 +293,7 @@ def load_set(folder: str | Path) -> Dataset:
     "The rows of a finished set; raises ValueError if it is none."
     return Dataset(parquet.read_table(check_set(folder)/FILES[0]))
 
+# %% ../../nbs/11_data/04_curation.ipynb #915f2c8f
 def upload(folder: str | Path, repository: str, private: bool = True) -> str:  # repository: "owner/name"
     "Upload a finished set, without the dropped rows, to the hub; return its address."
     from huggingface_hub import HfApi

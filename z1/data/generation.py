@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IDENTITY_FIELDS', 'SCHEMA', 'teach_by_function', 'load_teacher', 'Lesson', 'ask_about', 'teacher_settings',
-           'changed_settings', 'is_failed', 'TeacherLedger', 'problems_of_shard', 'manifest_path', 'read_manifest',
-           'teach', 'merge_ledgers', 'write_trajectories']
+           'changed_settings', 'is_failed', 'TryLedger', 'TeacherLedger', 'problems_of_shard', 'manifest_path',
+           'read_manifest', 'teach', 'merge_ledgers', 'write_trajectories']
 
 # %% ../../nbs/11_data/02_generation.ipynb #aec10306
 import json, time
@@ -19,8 +19,8 @@ import pyarrow as pa, pyarrow.parquet as parquet
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from ..core import (JSON_TEXT, Ledger, Manifest, Problem, Trajectory, exclusive_access, as_stored, atomic, checked, fingerprint,
-                     named_if_full, shown, random_stream, whole_text)
+from ..core import (JSON_TEXT, Ledger, Manifest, Problem, Trajectory, exclusive_access, as_stored, atomic, checked,
+                     fingerprint, named_if_full, shown, random_stream, whole_text)
 from ..engines.engine import Engine, ends_of, load_engine
 from ..engines.tracer import Tracer
 from ..engines.request import Request, Sampling
@@ -66,6 +66,7 @@ class Lesson:
         if self.template.count("{question}") != 1:
             raise ValueError(f"Lesson.template must hold {{question}} once, but is {self.template!r:.80}")
 
+# %% ../../nbs/11_data/02_generation.ipynb #fa232799
 def ask_about(
         problem: Problem,
         tokenizer: PreTrainedTokenizerBase,  # of the teacher
@@ -89,17 +90,19 @@ def teacher_settings(teacher: Engine, lesson: Lesson) -> dict:
     return as_stored({"teacher": {k: info[k] for k in IDENTITY_FIELDS if k in info},
                       "chat_template": fingerprint(teacher.tokenizer.chat_template), **asdict(lesson)})
 
+# %% ../../nbs/11_data/02_generation.ipynb #6bc64673
 def changed_settings(old: dict, new: dict) -> str:
     "Which settings differ, in words; empty if none does."
     return ", ".join(f"{k} was {old.get(k)!r:.80} and is {new.get(k)!r:.80}" for k in new if old.get(k) != new[k])
 
-# %% ../../nbs/11_data/02_generation.ipynb #9b6e3d50
+# %% ../../nbs/11_data/02_generation.ipynb #89d21b09
 def is_failed(row: dict) -> bool:
     "Whether a try came to nothing."
     return row["status"].startswith("failed")
 
-class TeacherLedger(Ledger):
-    "A ledger of tries: for each problem one answer at most, and the failures before it."
+# %% ../../nbs/11_data/02_generation.ipynb #9581a874
+class TryLedger(Ledger):
+    "A ledger of tries that knows which problems are answered."
     def __init__(self, path: Path, run: str):  # the .jsonl file, and the fingerprint of its settings
         super().__init__(path, key="try", run=run, sync_every=1)
         self.last = {row["id"]: row | {"response": ""} for row in self.rows()}  # problem's id -> its newest try
@@ -111,6 +114,10 @@ class TeacherLedger(Ledger):
             raise ValueError(f"{self.path}: problem {problem.id!r} was another question when it was asked: "
                              "give new questions new ids, or delete the file to start again")
         return not is_failed(row)
+
+# %% ../../nbs/11_data/02_generation.ipynb #9b6e3d50
+class TeacherLedger(TryLedger):
+    "A ledger of tries: for each problem one answer at most, and the failures before it."
     def write(self, problem: Problem, status: str, response: str = "", tokens: int = 0):
         "Add a try and force it to the disk; raises ValueError if the problem is answered already."
         if self.answered(problem): raise ValueError(f"{self.path}: problem {problem.id!r} is answered already")
@@ -128,56 +135,58 @@ class TeacherLedger(Ledger):
                 "tokens": sum(row["tokens"] for row in rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
 
 # %% ../../nbs/11_data/02_generation.ipynb #9cb900fe
-def _outputs(teacher, requests, sampling, faults):
-    "What the teacher writes; the error that ends it early is put into `faults`."
-    try: yield from teacher.generate(requests, sampling, progress=False)
-    except (RuntimeError, ConnectionError, ValueError) as e: faults.append(e)
-
-def _read(ids, request, tokenizer) -> tuple[str, str, int]:
+def _read_output(ids, request, tokenizer) -> tuple[str, str, int]:
     "Status, text and length of an output."
     ended = len(ids) > 0 and ids[-1] in request.policy.eos_ids
     text = tokenizer.decode(ids[:-1] if ended else ids, clean_up_tokenization_spaces=False)
     return "ended" if ended else "length", whole_text(text), len(ids)
 
-def _ask_all(book, asked, teacher, lesson, bar) -> tuple[Exception | None, dict[str, str]]:
-    "One round: write down what comes back of {problem: request}; the error that ended it, and why single answers are none."
-    problems, faults, odd, start, tokens = list(asked), [], {}, time.monotonic(), 0
-    for i, ids in _outputs(teacher, list(asked.values()), lesson.sampling, faults):
-        try: found = _read(ids, asked[problems[i]], teacher.tokenizer)
+# %% ../../nbs/11_data/02_generation.ipynb #baaeeb44
+def _outputs(teacher, requests, sampling, faults):
+    "What the teacher writes; the error that ends it early is put into `faults`."
+    try: yield from teacher.generate(requests, sampling, progress=False)
+    except (RuntimeError, ConnectionError, ValueError) as e: faults.append(e)
+
+def _ask_once(ledger, requests, teacher, lesson, bar) -> tuple[Exception | None, dict[str, str]]:
+    "Write down what comes back of {problem: request}; the error that ended it, and why single answers are none."
+    problems, faults, unread, start, tokens = list(requests), [], {}, time.monotonic(), 0
+    for i, ids in _outputs(teacher, list(requests.values()), lesson.sampling, faults):
+        try: found = _read_output(ids, requests[problems[i]], teacher.tokenizer)
         except (AttributeError, TypeError, ValueError, OverflowError) as e:
-            odd[problems[i].id] = f"its answer {shown(ids)} cannot be read: {type(e).__name__}: {e}"
+            unread[problems[i].id] = f"its answer {shown(ids)} cannot be read: {type(e).__name__}: {e}"
             continue
-        book.write(problems[i], *found)
+        ledger.write(problems[i], *found)
         tokens += found[-1]
         bar.set_postfix_str(f"{tokens / max(time.monotonic() - start, 1e-3):,.0f} tok/s", refresh=False)
         bar.update()
-    return faults[0] if faults else None, odd | getattr(faults[0] if faults else None, "reasons", {})
+    return faults[0] if faults else None, unread | getattr(faults[0] if faults else None, "reasons", {})
 
 # %% ../../nbs/11_data/02_generation.ipynb #059f7764
-def _work_through(book, problems, teacher, lesson, retries, bar):
+def _work_through(ledger, problems, teacher, lesson, retries, bar):
     "Rounds until nothing is missing or has been tried often enough; then note what failed."
-    asked = {p: ask_about(p, teacher.tokenizer, lesson, ends_of(teacher)) for p in problems if not book.answered(p)}
+    requests = {p: ask_about(p, teacher.tokenizer, lesson, ends_of(teacher)) for p in problems if not ledger.answered(p)}
     why = {p: f"prompt and response may take {r.longest} tokens, but the context is {teacher.context}"
-           for p, r in asked.items() if r.longest > teacher.context}
+           for p, r in requests.items() if r.longest > teacher.context}
     tries, error = Counter({p: retries + 1 for p in why}), None
-    while missing := {p: r for p, r in asked.items() if not book.answered(p) and tries[p] <= retries}:
-        before, (error, reasons) = book.written, _ask_all(book, missing, teacher, lesson, bar)
-        lost = [p for p in missing if not book.answered(p)]
+    while missing := {p: r for p, r in requests.items() if not ledger.answered(p) and tries[p] <= retries}:
+        before, (error, reasons) = ledger.written, _ask_once(ledger, missing, teacher, lesson, bar)
+        lost = [p for p in missing if not ledger.answered(p)]
         refused = [p for p in lost if p.id in getattr(error, "reasons", ()) or
                    isinstance(error, ValueError) and str(error).startswith(f"{p.id}: ")]
-        dead = isinstance(error, RuntimeError) and book.written == before
+        dead = isinstance(error, RuntimeError) and ledger.written == before
         if dead or isinstance(error, ValueError) and not refused: raise error
         for p in refused or lost:
             tries[p] += retries + 1 if refused else 1
             why[p] = reasons.get(p.id) or (f"{type(error).__name__}: {error}" if error else "no answer came")
-    if isinstance(error, ConnectionError) and not any(map(book.answered, problems)): raise error
+    if isinstance(error, ConnectionError) and not any(map(ledger.answered, problems)): raise error
     for p, reason in why.items():
-        if not book.answered(p): book.write(p, f"failed: {reason:.300}")
+        if not ledger.answered(p): ledger.write(p, f"failed: {reason:.300}")
 
 # %% ../../nbs/11_data/02_generation.ipynb #2a464bad
 def problems_of_shard(problems: Iterable[Problem], shard: tuple[int, int] = (0, 1)) -> list[Problem]:  # which of how many
     "The problems of a shard; raises ValueError if one is odd or there twice, or there is none, or no such shard."
-    problems = [checked(p, f"problem {k} ({shown(p.id)})", id=str, prompt=str, difficulty=int) for k, p in enumerate(problems, 1)]
+    problems = [checked(p, f"problem {number} ({shown(p.id)})", id=str, prompt=str, difficulty=int)
+                for number, p in enumerate(problems, 1)]
     i, n = shard
     if not problems: raise ValueError("no problems to generate from; give at least one")
     if not 0 <= i < n: raise ValueError(f"there is no shard {i} of {n}: count from 0 to {n - 1}")
@@ -185,7 +194,7 @@ def problems_of_shard(problems: Iterable[Problem], shard: tuple[int, int] = (0, 
         raise ValueError(f"{len(twice)} ids stand for several problems, {twice[0]!r} is the first: make ids unique")
     return [p for p in problems if int.from_bytes(sha256(p.id.encode()).digest()[:8], "big") % n == i]
 
-# %% ../../nbs/11_data/02_generation.ipynb #b6a34088
+# %% ../../nbs/11_data/02_generation.ipynb #9eaa667b
 def manifest_path(path: str | Path) -> Path:  # a ledger
     "Where the manifest of a ledger is."
     return Path(path).with_suffix(".manifest.json")
@@ -199,6 +208,7 @@ def read_manifest(path: str | Path) -> dict:  # a ledger
     raise ValueError(f"{manifest_path(path)}: missing, or not the manifest of a ledger; copy it from where the ledger "
                      "was made, or delete the ledger to start again")
 
+# %% ../../nbs/11_data/02_generation.ipynb #b6a34088
 def teach(
         problems: Iterable[Problem],       # with unique ids; all of them, whatever the shard
         teacher: Engine,
@@ -217,11 +227,11 @@ def teach(
             raise ValueError(f"{path}: the configuration changed: {different}. Use another file, or delete this one")
         about |= {"shard": list(shard), "engine": teacher.info()}
         manifest.write(manifest_path(path), **about)
-        with TeacherLedger(path, manifest.run) as book:
-            with tqdm(total=len(mine), initial=sum(map(book.answered, mine)), desc="responses", unit="row", smoothing=0,
+        with TeacherLedger(path, manifest.run) as ledger:
+            with tqdm(total=len(mine), initial=sum(map(ledger.answered, mine)), desc="responses", unit="row", smoothing=0,
                       mininterval=1, disable=not progress) as bar:
-                _work_through(book, mine, teacher, lesson, retries, bar)
-            return manifest.write(manifest_path(path), **about, **book.counts(mine))
+                _work_through(ledger, mine, teacher, lesson, retries, bar)
+            return manifest.write(manifest_path(path), **about, **ledger.counts(mine))
 
 # %% ../../nbs/11_data/02_generation.ipynb #0abac990
 def _answers(path: Path, run: str) -> dict[str, dict]:
@@ -233,7 +243,7 @@ def _answers(path: Path, run: str) -> dict[str, dict]:
                 rows[row["id"]] = row | {name: whole_text(row[name]) for name in ("response", "status")}
     return rows
 
-def _need(problems: list[Problem], rows: dict[str, dict], path: Path):
+def _require_all(problems: list[Problem], rows: dict[str, dict], path: Path):
     "Raise ValueError naming problems that have no row, or a row that is about another question."
     if missing := [p.id for p in problems if p.id not in rows]:
         raise ValueError(f"{path}: lacks {len(missing)} of {len(problems)} problems: {', '.join(missing[:5])}"
@@ -258,7 +268,7 @@ def merge_ledgers(
             if key not in rows or is_failed(rows[key]): rows[key], origin[key] = row, path
             elif not is_failed(row) and any(row[k] != rows[key][k] for k in ("asked", "status", "tokens", "response")):
                 raise ValueError(f"{path}: answers problem {key!r} otherwise than {origin[key]}; delete one of the two")
-    _need(problems, rows, out)
+    _require_all(problems, rows, out)
     with named_if_full(out), atomic(out) as temp, open(temp, "w", **JSON_TEXT) as f:
         for p in problems: f.write(json.dumps(rows[p.id] | {"run": manifests[0]["run"]}, ensure_ascii=False) + "\n")
     return Manifest(lesson=manifests[0]["lesson"]).write(manifest_path(out), parts=manifests)
@@ -277,7 +287,7 @@ def write_trajectories(
     path, out, problems = Path(path), Path(out), problems_of_shard(problems)
     manifest = read_manifest(path) | {"counted_by": tokenizer.name_or_path}
     rows = _answers(path, manifest["run"])
-    _need(problems, rows, path)
+    _require_all(problems, rows, path)
     with named_if_full(out), atomic(out) as temp, parquet.ParquetWriter(temp, SCHEMA) as writer:
         for chunk in (problems[i:i + 1000] for i in range(0, len(problems), 1000)):
             texts = [rows[p.id]["response"] for p in chunk]

@@ -37,19 +37,22 @@ def trigram_buckets(
     mixed = ((h[:-2] * MIXERS[0] + h[1:-1]) * MIXERS[0] + h[2:]) * MIXERS[1]  # the order of the three words matters
     return (mixed >> np.uint64(64 - bits)).view(np.int64)
 
-# %% ../../nbs/11_data/06_phrases.ipynb #f2d6793b
-def _read(texts: Sequence[str]) -> Iterator[list[str]]:
+# %% ../../nbs/11_data/06_phrases.ipynb #02acab2f
+def _words_of_each(texts: Sequence[str]) -> Iterator[list[str]]:
+    "The words of each text that has a trigram; ValueError for what is no text."
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"text {i} is of type {type(text).__name__}; trigrams need strings")
-        if len(found := split_words(whole_text(text))) > 2: yield found
+        if len(words := split_words(whole_text(text))) > 2: yield words
 
-def _named(texts: Sequence[str], wanted: np.ndarray, bits: int) -> Counter:
+def _count_named(texts: Sequence[str], wanted: np.ndarray, bits: int) -> Counter:
+    "The second reading: counts of the trigrams in wanted buckets, by name."
     counts = Counter()
-    for w in _read(texts):
-        for i in np.flatnonzero(wanted[trigram_buckets(w, bits)]).tolist(): counts[" ".join(w[i:i + 3])] += 1
+    for words in _words_of_each(texts):
+        for i in np.flatnonzero(wanted[trigram_buckets(words, bits)]).tolist(): counts[" ".join(words[i:i + 3])] += 1
     return counts
 
+# %% ../../nbs/11_data/06_phrases.ipynb #f2d6793b
 def top_trigrams(
         texts: Sequence[str],  # read twice: a list or a column, not a generator
         n: int = 50,           # how many
@@ -60,27 +63,29 @@ def top_trigrams(
         raise ValueError(f"texts is of type {type(texts).__name__}; give a list of texts, which can be read twice")
     if n < 1: raise ValueError(f"n is {n}; ask for at least one trigram")
     full, examined = np.zeros(2 ** bits, np.int64), 64 * n
-    for w in _read(texts): np.add.at(full, trigram_buckets(w, bits), 1)
+    for words in _words_of_each(texts): np.add.at(full, trigram_buckets(words, bits), 1)
     while True:
         floor = np.partition(full, -examined - 1)[-examined - 1] if examined < len(full) else 0
-        counts = _named(texts, full > floor, bits)
+        counts = _count_named(texts, full > floor, bits)
         best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n]
         if floor == 0 or len(best) == n and best[-1][1] > floor: break
         examined *= 8
     table = pd.DataFrame(best, columns=["trigram", "count"])
     return table.assign(per_million=table["count"] * (1e6 / max(1, full.sum())))
 
-# %% ../../nbs/11_data/06_phrases.ipynb #fea7f674
+# %% ../../nbs/11_data/06_phrases.ipynb #c325ac48
 def _touching(centres: np.ndarray, radii: np.ndarray, r: float) -> np.ndarray:
+    "Centres of circles of radius r that touch two of the others, two for each pair; NaN where j and k are too far apart."
     j, k = np.triu_indices(len(radii), 1)
     across = centres[k] - centres[j]
     d, dj, dk = np.hypot(*across.T), radii[j] + r, radii[k] + r
     along = (dj ** 2 - dk ** 2 + d ** 2) / (2 * d)
-    with np.errstate(invalid="ignore"): up = np.sqrt(dj ** 2 - along ** 2)  # NaN: j and k are too far apart
+    with np.errstate(invalid="ignore"): up = np.sqrt(dj ** 2 - along ** 2)
     unit = across / d[:, None]
     foot, rise = centres[j] + along[:, None] * unit, up[:, None] * unit[:, ::-1] * [-1, 1]
     return np.concatenate([foot + rise, foot - rise])
 
+# %% ../../nbs/11_data/06_phrases.ipynb #fea7f674
 def pack_bubbles(radii: Sequence[float]) -> np.ndarray:
     "Centres (n, 2) of circles that lie close together without overlapping; the largest is at the origin."
     radii = np.asarray(radii, float)
@@ -109,8 +114,9 @@ def label_size(lines: list[str], radius: float) -> tuple[float, np.ndarray]:
     corners = np.hypot(widths / 2, np.maximum(abs(bases + TOP), abs(bases - BOTTOM)))
     return .86 * radius / corners.max(), bases
 
-# %% ../../nbs/11_data/06_phrases.ipynb #677bcd5d
+# %% ../../nbs/11_data/06_phrases.ipynb #be7b4dcd
 def _bubble(ax: Axes, centre, radius: float, phrase: str, count: int, points: float, look: dict):
+    "Draw one circle, and its phrase where it can be read."
     ax.add_patch(Circle(centre, radius, **look))
     lines = [w if len(w) < 17 else w[:16] + "…" for w in phrase.split(" ")] + [f"{count:,}"]
     size, bases = label_size(lines, radius)
@@ -119,17 +125,10 @@ def _bubble(ax: Axes, centre, radius: float, phrase: str, count: int, points: fl
         ax.text(centre[0], centre[1] + size * base, line.replace("$", r"\$"), fontsize=size * points,
                 ha="center", va="baseline", zorder=3)
 
-def draw_bubbles(
-        ax: Axes,               # empty; lost to everything else
-        sets: dict,             # name -> a table with `trigram` and `count`
-        colors: dict,           # name -> its colour
-        hollow: bool = False,   # white circles, for published numbers
-    own_scale: bool = False,  # the circles of each set fill the same area
-):
-    "Draw each set's trigrams as circles whose area is the count, on one scale or each its own; a dashed rim: in every list."
-    for name, table in sets.items():
-        if not len(table): raise ValueError(f"the table of {name!r} is empty: there is nothing to draw")
-    shared, left, circles = set.intersection(*(set(t.trigram) for t in sets.values())), 0, []
+# %% ../../nbs/11_data/06_phrases.ipynb #eac1798c
+def _side_by_side(sets: dict, own_scale: bool) -> list[tuple]:
+    "For each set its name, its circles' centres and radii, and the middle and half the height of the whole."
+    circles, left = [], 0
     for name, table in sets.items():
         radii = np.sqrt(table["count"].to_numpy(float) / (table["count"].sum() if own_scale else 1))
         centres = pack_bubbles(1.03 * radii)
@@ -137,11 +136,29 @@ def draw_bubbles(
         centres += [left - low[0], -(low[1] + high[1]) / 2]
         circles.append((name, centres, radii, left + (high[0] - low[0]) / 2, (high[1] - low[1]) / 2))
         left += (high[0] - low[0]) + .12 * (high[1] - low[1])
+    return circles
+
+# %% ../../nbs/11_data/06_phrases.ipynb #677bcd5d
+def _settle(ax: Axes, circles: list[tuple]) -> tuple[float, float]:
+    "Make room for the circles; return the points of one unit of the data, and half the height of the highest set."
     right, half = max((c[:, 0] + r).max() for _, c, r, *_ in circles), max(c[-1] for c in circles)
     ax.set(xlim=(-.02 * half, right + .02 * half), ylim=(-1.02 * half, 1.14 * half), aspect="equal")
     ax.axis("off")
     ax.figure.draw_without_rendering()
-    points = 72 / ax.figure.dpi * np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0])  # of one unit of the data
+    return 72 / ax.figure.dpi * np.ptp(ax.transData.transform([(0, 0), (1, 0)])[:, 0]), half
+
+def draw_bubbles(
+        ax: Axes,                 # empty; lost to everything else
+        sets: dict,               # name -> a table with `trigram` and `count`
+        colors: dict,             # name -> its colour
+        hollow: bool = False,     # white circles, for published numbers
+        own_scale: bool = False,  # the circles of each set fill the same area
+):
+    "Draw each set's trigrams as circles whose area is the count, on one scale or each its own; a dashed rim: in every list."
+    for name, table in sets.items():
+        if not len(table): raise ValueError(f"the table of {name!r} is empty: there is nothing to draw")
+    shared, circles = set.intersection(*(set(t.trigram) for t in sets.values())), _side_by_side(sets, own_scale)
+    points, half = _settle(ax, circles)
     for name, centres, radii, middle, top in circles:
         ax.text(middle, top + .03 * half, name, ha="center", va="bottom", weight="bold")
         for centre, r, phrase, count in zip(centres, radii, sets[name].trigram, sets[name]["count"]):

@@ -24,6 +24,7 @@ class Columns:
     answer: str = ""           # the gold answer; "": there is none
     reference: str = ""        # a solution; "": there is none
 
+# %% ../../nbs/11_data/01_problems.ipynb #ca9f05cc
 def text_id(text: str) -> str:
     "An id that depends on the text alone: 16 hex characters of its SHA-256."
     return sha256(text.encode()).hexdigest()[:16]
@@ -80,11 +81,12 @@ def hub_rows(
                          "mend the name, go online once, or fetch the data set elsewhere and name its folder") from e
     yield from ((f"{repository}, {split} row {i}", row) for i, row in enumerate(rows, 1))
 
-# %% ../../nbs/11_data/01_problems.ipynb #3fe7eda8
+# %% ../../nbs/11_data/01_problems.ipynb #199873d8
 def is_file(source: str) -> bool:
     "Whether a source is meant as a file: its ending says so."
     return file_ending(source) in READERS
 
+# %% ../../nbs/11_data/01_problems.ipynb #3fe7eda8
 def load_problems(
         source: str = EVOL,            # "programs", a file, a name on the hub, or a folder laid out like it
         columns: Columns = Columns(),  # of a file or a data set

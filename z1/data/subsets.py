@@ -39,13 +39,14 @@ def authors_script(
 
 BUDGET_RULES = {"algorithm1": algorithm1, "script": authors_script}
 
-# %% ../../nbs/11_data/05_subsets.ipynb #43df86d3
-def _draw(seed: int, id) -> bytes:
+# %% ../../nbs/11_data/05_subsets.ipynb #ca14bac9
+def _random_key(seed: int, id) -> bytes:
     return hashlib.sha256(f"{seed}/{id}".encode(errors="backslashreplace")).digest()
 
 ORDERS = {"longest": lambda id, n, seed: (-n, id), "shortest": lambda id, n, seed: (n, id),
-          "random": lambda id, n, seed: (_draw(seed, id), id)}
+          "random": lambda id, n, seed: (_random_key(seed, id), id)}
 
+# %% ../../nbs/11_data/05_subsets.ipynb #ece679d1
 def check_rows(ids: Sequence, tokens: Sequence[int]):
     "Raise ValueError unless every row has an id of its own, of one type, and a whole, positive number of tokens."
     if len(ids) != len(tokens):
@@ -60,6 +61,7 @@ def check_rows(ids: Sequence, tokens: Sequence[int]):
             raise ValueError(f"row {id!r} has {n} tokens; count them again: a whole number from 1 is needed")
         seen.add(id)
 
+# %% ../../nbs/11_data/05_subsets.ipynb #43df86d3
 def order_rows(
         ids: Sequence,          # strings or whole numbers, each once
         tokens: Sequence[int],  # tokens of each row
@@ -108,6 +110,7 @@ def select(
     taken = BUDGET_RULES[rule]([tokens[i] for i in queue], budget)
     return _subset(f"{order}, {rule}, {budget:,} tokens", ids, tokens, [queue[i] for i in taken])
 
+# %% ../../nbs/11_data/05_subsets.ipynb #146bfc65
 def random_rows(ids: Sequence, tokens: Sequence[int],
                 k: int,         # how many rows
                 seed: int = 0,  # the same seed gives subsets of each other

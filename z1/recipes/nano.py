@@ -38,6 +38,7 @@ class ModelRecipe:
     subset: tuple = ()               # (): all rows; (order, share): of that order up to a share of the response tokens
     training: Training = Training()
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #4a031fe0
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides a result."
@@ -70,12 +71,14 @@ NANO = Recipe("nano", MODELS, problems=24_000, test_problems=500, word_problems=
 # %% ../../nbs/13_recipes/01_nano.ipynb #96d216ca
 SHARES_TAKEN = {"small": ("random", 19 / 124), "random": ("random", 74 / 124), "longest": ("longest", 74 / 124),
                 "shortest": ("shortest", 74 / 124)}  # of tokens; arXiv 2504.00810v1, Table 2
+
 FULL_STEPS = 1886  # one pass over all of nano's rows
 
 def subset_model(subset: tuple, steps: int = 0) -> ModelRecipe:
     "A Z1-style model that learns from a part of the rows, in one pass or in a number of steps."
     return ModelRecipe("z1", Z1_POLICIES[:1], Z1_WINDOWS, subset=subset, training=Training(steps=steps))
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #cb3b07ba
 SUBSETS = replace(NANO, name="subsets", models={name + end: subset_model(subset, steps) for end, steps in
                   (("", 0), ("_steps", FULL_STEPS)) for name, subset in SHARES_TAKEN.items()})
 
@@ -84,11 +87,12 @@ def enlarge_model(model: ModelRecipe, windows: tuple) -> ModelRecipe:
     "A model recipe with other windows, and batches that fill a GPU."
     return replace(model, windows=windows, training=replace(model.training, batch_tokens=32_768))
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #65e8f92e
 Z1_LONG = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024)
 R1_LONG = (64, 128, 256, 384, 512, 768, 1024, 1280, 1792, 2304)
-GPU = replace(NANO, name="gpu", models={name: enlarge_model(m, Z1_LONG if name == "z1" else R1_LONG) for name, m in MODELS.items()},
-              problems=100_000, test_problems=1000, seeds=(0,), train_shares=(15, 15, 16, 16, 14, 12, 12),
-              test_shares=(10, 12, 16, 18, 16, 14, 14),
+GPU = replace(NANO, name="gpu", problems=100_000, test_problems=1000, seeds=(0,),
+              models={name: enlarge_model(m, Z1_LONG if name == "z1" else R1_LONG) for name, m in MODELS.items()},
+              train_shares=(15, 15, 16, 16, 14, 12, 12), test_shares=(10, 12, 16, 18, 16, 14, 14),
               architecture=Architecture(hidden=512, layers=8, heads=8, feed_forward=1536, context=2560, initializer=0.02))
 
 # %% ../../nbs/13_recipes/01_nano.ipynb #d6701ae3
@@ -96,6 +100,7 @@ def shrink_model(model: ModelRecipe) -> ModelRecipe:
     "A model recipe with three of its windows and small batches."
     return replace(model, windows=model.windows[1::4], training=replace(model.training, batch_tokens=1024))
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #4ca4894f
 SMOKE = replace(NANO, name="smoke", models={name: shrink_model(m) for name, m in MODELS.items()}, problems=200,
                 test_problems=20, word_problems=4, seeds=(0,), tokenizer_problems=100, save_steps=10,
                 architecture=Architecture(hidden=32, layers=2, heads=2, feed_forward=64))
@@ -112,11 +117,13 @@ def training_problems(recipe: Recipe) -> Iterator[Problem]:
     "The problems that the models learn from."
     return make_problems("train", recipe.problems, recipe.data_seed, recipe.train_shares)
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #1853123b
 def test_problems_path(recipe: Recipe) -> Path:
     "Where the held-out programs lie once they are drawn; another recipe or generator has another file."
     first = [make_problem("test", i, recipe.test_seed, recipe.test_shares) for i in range(20)]
     return root()/"data"/"datasets"/recipe.name/f"test-{fingerprint({'first': first, 'n': recipe.test_problems})}.jsonl"
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #72b04a45
 def test_problems(recipe: Recipe, save: bool = False) -> list[Problem]:  # save: draw them anew and keep them
     "The held-out programs; those kept by the `exp_generate` notebook, or drawn (100 programs are thrown away for each)."
     path = test_problems_path(recipe)
@@ -127,6 +134,7 @@ def test_problems(recipe: Recipe, save: bool = False) -> list[Problem]:  # save:
     if save: write_jsonl(path, map(asdict, problems))
     return problems
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #8a747096
 def word_problems(recipe: Recipe) -> list[Problem]:
     "The out-of-domain problems."
     return [make_word_problem(i, recipe.test_seed) for i in range(recipe.word_problems)]
@@ -135,12 +143,14 @@ def other_texts(recipe: Recipe) -> list[str]:
     "Texts outside the programs' language that the tokenizer must know: other word problems than the test's, the hint."
     return [make_word_problem(i, recipe.data_seed).prompt for i in range(100)] + 20 * [HINT, "user\nassistant\n"]
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #d8f4b32f
 def make_tokenizer(recipe: Recipe):
     "The tokenizer that all models of a recipe share."
     problems = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(recipe.tokenizer_problems)]
     texts = [text for p in problems for style in STYLES.values() for text in (p.prompt, style(p).response)]
     return train_tokenizer(texts + other_texts(recipe), context=recipe.architecture.context)
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #53ede6a6
 def model_policies(recipe: Recipe, model: str, tokenizer) -> list[list]:
     "For each of a model's policies, one policy a window; the main one first."
     m = recipe.models[model]
@@ -155,6 +165,7 @@ def model_folder(recipe: Recipe, model: str, seed: int) -> Path:
     "The published folder of a trained model."
     return root()/"data"/"models"/recipe.name/f"{model}-s{seed}"
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #cda31c75
 def results_folder(recipe: Recipe) -> Path:
     "The folder of samples.parquet and manifests.jsonl."
     return root()/"data"/"results"/recipe.name
@@ -163,6 +174,7 @@ def figures_folder(recipe: Recipe) -> Path:
     "The project's figures/ for the default recipe; inside the results folder for any other."
     return root()/"figures" if recipe.name == NANO.name else results_folder(recipe)/"figures"
 
+# %% ../../nbs/13_recipes/01_nano.ipynb #14e6ad74
 def training_rows(recipe: Recipe, model: str) -> Dataset:
     "The rows a model is trained on: all of its style, a subset, or the first up to another model's number of tokens."
     m = recipe.models[model]
@@ -174,16 +186,19 @@ def training_rows(recipe: Recipe, model: str) -> Dataset:
     budget = sum(training_rows(recipe, m.tokens_of)["total_tokens"])
     return rows.select(range(sum(total <= budget for total in accumulate(rows["total_tokens"]))))
 
-# %% ../../nbs/13_recipes/01_nano.ipynb #508abc2e
+# %% ../../nbs/13_recipes/01_nano.ipynb #a8f57b5d
+def _training_facts(recipe: Recipe, model: str) -> dict:
+    "What of a model's recipe its weights depend on; fields that came later only where they are used."
+    m = recipe.models[model]
+    training = {name: value for name, value in asdict(m.training).items() if name != "steps" or value}
+    equal_to = _training_facts(recipe, m.tokens_of) if m.tokens_of else None
+    return {"style": m.style, "training": training, "tokens_of": equal_to} | ({"subset": m.subset} if m.subset else {})
+
 def recipe_hash(recipe: Recipe, model: str, seed: int) -> str:
     "Fingerprint of everything that a model's weights depend on."
-    def plain(name):
-        m = recipe.models[name]
-        training = {name: value for name, value in asdict(m.training).items() if name != "steps" or value}
-        return {"style": m.style, "training": training, "tokens_of": plain(m.tokens_of) if m.tokens_of else None} | (
-               {"subset": m.subset} if m.subset else {})
     first = [make_problem("train", i, recipe.data_seed, recipe.train_shares) for i in range(20)]
-    return fingerprint({"model": plain(model), "seed": seed, "problems": recipe.problems, "data_seed": recipe.data_seed,
-                        "shares": recipe.train_shares, "architecture": recipe.architecture, "pieces": PIECES,
-                        "template": CHATML, "tokenizer_problems": recipe.tokenizer_problems, "spoken": other_texts(recipe),
+    return fingerprint({"model": _training_facts(recipe, model), "seed": seed, "problems": recipe.problems,
+                        "data_seed": recipe.data_seed, "shares": recipe.train_shares, "architecture": recipe.architecture,
+                        "pieces": PIECES, "template": CHATML, "tokenizer_problems": recipe.tokenizer_problems,
+                        "spoken": other_texts(recipe),
                         "trajectories": [style(p) for p in first for style in STYLES.values()]})

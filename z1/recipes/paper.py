@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AS_PUBLISHED', 'WINDOWS', 'R1_BUDGETS', 'BUDGET_HINT', 'PAPER', 'CURATED', 'RELEASED', 'STAND_IN', 'DRY_RUN',
-           'PAPER_RECIPES', 'Contender', 'PaperRecipe', 'contenders', 'full_size', 'get_paper_recipe', 'output_places',
-           'training_steps', 'evaluation_steps', 'all_steps', 'write_parameters']
+           'PAPER_RECIPES', 'Contender', 'TrainingRecipe', 'PaperRecipe', 'contenders', 'full_size', 'get_paper_recipe',
+           'output_places', 'training_steps', 'evaluation_steps', 'all_steps', 'write_parameters']
 
 # %% ../../nbs/13_recipes/02_paper.ipynb #950260b9
 import json, sys
@@ -27,17 +27,17 @@ from ..window import BASELINE_HINT
 class Contender:
     "A model that is evaluated, and how its thinking is limited."
     model: str               # a folder, from the project's root, or a name on the hub
-    policy: str              # a name of `sweep.make_policies`
+    policy: str              # a name of `policies.make_policies`
     windows: tuple           # largest numbers of thinking tokens, ascending
     hint: str | None = None  # appended when the window closes; None: the benchmark's own, which is Z1's
 
 # %% ../../nbs/13_recipes/02_paper.ipynb #6e1f0b3a
 AS_PUBLISHED = Settings(finished=("", "ended", "stop", "length"), exact_fields=(), near_fields=())
 
-# %% ../../nbs/13_recipes/02_paper.ipynb #28726f46
+# %% ../../nbs/13_recipes/02_paper.ipynb #ba22ff60
 @dataclass(frozen=True)
-class PaperRecipe:
-    "Everything that decides a result."
+class TrainingRecipe:
+    "What decides which model comes out."
     name: str                        # of the folders under data/
     contenders: dict                 # name -> Contender; "z1" is the one that is trained here
     problems: str = EVOL             # §2.1 says Code Evol-Instruct; this set is linked by its team's earlier work
@@ -52,6 +52,11 @@ class PaperRecipe:
     processes: int = 8               # of the training, one a GPU
     launcher: tuple = ("-m", "z1.finetune")  # what torchrun starts
     machine: Machine = Machine()     # that the plan is made for
+
+# %% ../../nbs/13_recipes/02_paper.ipynb #28726f46
+@dataclass(frozen=True)
+class PaperRecipe(TrainingRecipe):
+    "Everything that decides a result."
     benchmarks: tuple = ("math500", "gpqa-diamond", "livecodebench-v5", "bigcodebench-hard")
     data: str | None = None          # folder with their files; None: $Z1_DATA, and without it the hub
     rows: int | None = None          # only the first rows of each benchmark
@@ -73,11 +78,13 @@ def contenders(z1: str, r1: str, base: str, windows=WINDOWS, r1_windows=R1_BUDGE
     return {"z1": Contender(z1, "shifted", windows), "r1": Contender(r1, "delimited", r1_windows, BUDGET_HINT),
             "base": Contender(base, "shifted", windows[-1:], BUDGET_HINT)}
 
+# %% ../../nbs/13_recipes/02_paper.ipynb #73962e70
 def full_size(name: str, **fields) -> PaperRecipe:  # fields that are not the paper's
     "A recipe for eight GPUs."
     models = contenders(f"data/models/{name}/z1", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", FineTuning().base)
-    return PaperRecipe(name, models, decoding={"dtype": "bfloat16"}, teachers=("0,1", "2,3", "4,5", "6,7"), decoders=tuple(range(8)),
-                       teaching={"dtype": "bfloat16", "tensor_parallel_size": 2, "max_model_len": 16_384}, **fields)
+    return PaperRecipe(name, models, decoding={"dtype": "bfloat16"}, teachers=("0,1", "2,3", "4,5", "6,7"),
+                       decoders=tuple(range(8)), **fields,
+                       teaching={"dtype": "bfloat16", "tensor_parallel_size": 2, "max_model_len": 16_384})
 
 PAPER = full_size("paper")
 
@@ -85,19 +92,21 @@ PAPER = full_size("paper")
 CURATED = full_size("paper_curated", curation=Settings(), decontaminated=True)
 RELEASED = full_size("paper_released", source=RELEASE)
 
-# %% ../../nbs/13_recipes/02_paper.ipynb #546c70a2
+# %% ../../nbs/13_recipes/02_paper.ipynb #1693b54f
 STAND_IN = "data/models/nano/z1-s0"
 
 DRY_RUN = PaperRecipe(
     "paper_dry_run", contenders("data/models/paper_dry_run/z1", STAND_IN, STAND_IN, (16, 32, 64), (16, 32, 64)),
-    problems="programs", limit=64, teacher=STAND_IN, lesson=Lesson(max_tokens=512), data="data/examples/benchmarks", rows=3, after=60,
+    problems="programs", limit=64, teacher=STAND_IN, lesson=Lesson(max_tokens=512),
+    data="data/examples/benchmarks", rows=3, after=60,
     curation=Settings(near_fields=()), decontaminated=True,  # programs of a few lines are all near duplicates of each other
     training=replace(FineTuning(), base=STAND_IN, global_batch=8, micro_batch=2, warmup_steps=2, save_steps=4, max_length=640,
                      bf16=False),
-    processes=2, launcher=("-m", "z1.training.fsdp_on_cpu"), machine=Machine(gpus=2, tflops=0.05, memory=4), decoding={"max_num_seqs": 16},
-    teaching={"max_num_seqs": 64},
+    processes=2, launcher=("-m", "z1.training.fsdp_on_cpu"), machine=Machine(gpus=2, tflops=0.05, memory=4),
+    decoding={"max_num_seqs": 16}, teaching={"max_num_seqs": 64},
     note="A DRY RUN: one model of 0.9 million parameters stands in for all, on three made-up problems a benchmark.")
 
+# %% ../../nbs/13_recipes/02_paper.ipynb #546c70a2
 PAPER_RECIPES = {r.name: r for r in (PAPER, CURATED, RELEASED, DRY_RUN)}
 
 def get_paper_recipe(name: str) -> PaperRecipe:
@@ -111,6 +120,7 @@ def output_places(recipe: PaperRecipe) -> dict[str, str]:
     data, results = f"data/datasets/{recipe.name}", f"data/results/{recipe.name}"
     return {"taught": f"{data}/taught", "set": f"{data}/set", "runs": f"{results}/benchmarks", "results": results}
 
+# %% ../../nbs/13_recipes/02_paper.ipynb #fba11972
 def training_steps(recipe: PaperRecipe) -> dict[str, dict]:
     "The steps that make the model."
     at, lesson = output_places(recipe), recipe.lesson
@@ -118,16 +128,17 @@ def training_steps(recipe: PaperRecipe) -> dict[str, dict]:
         "exp_teach": dict(
             problems=recipe.problems, text=recipe.text, limit=recipe.limit, engine=recipe.engine, model=recipe.teacher,
             options=recipe.teaching, devices=list(recipe.teachers), out=at["taught"], tokenizer=recipe.training.base,
-            max_tokens=lesson.max_tokens, temperature=lesson.sampling.temperature, top_p=lesson.sampling.top_p, seed=lesson.seed,
-            system=lesson.system, template=lesson.template, ends=list(lesson.ends)),
+            max_tokens=lesson.max_tokens, temperature=lesson.sampling.temperature, top_p=lesson.sampling.top_p,
+            seed=lesson.seed, system=lesson.system, template=lesson.template, ends=list(lesson.ends)),
         "exp_curate": dict(
             source=f"{at['taught']}/trajectories.parquet", tokenizer=recipe.training.base, settings=asdict(recipe.curation),
             benchmarks=list(recipe.benchmarks) if recipe.decontaminated else [], data=recipe.data, limit=recipe.rows,
             name=f"z1 {recipe.name}", out=at["set"])}
     return data | {"exp_finetune": dict(
-        rows=recipe.source or at["set"], config=asdict(recipe.training), processes=recipe.processes, launcher=list(recipe.launcher),
-        machine=asdict(recipe.machine), out=recipe.contenders["z1"].model)}
+        rows=recipe.source or at["set"], config=asdict(recipe.training), processes=recipe.processes,
+        launcher=list(recipe.launcher), machine=asdict(recipe.machine), out=recipe.contenders["z1"].model)}
 
+# %% ../../nbs/13_recipes/02_paper.ipynb #9d810f98
 def evaluation_steps(recipe: PaperRecipe) -> dict[str, dict]:
     "The steps that evaluate it, one a contender and benchmark."
     return {f"exp_benchmark-{name}-{benchmark}": dict(
@@ -136,12 +147,13 @@ def evaluation_steps(recipe: PaperRecipe) -> dict[str, dict]:
                 options=recipe.decoding, devices=list(recipe.decoders), out=output_places(recipe)["runs"])
             for name, c in recipe.contenders.items() for benchmark in recipe.benchmarks}
 
+# %% ../../nbs/13_recipes/02_paper.ipynb #a61e361c
 def all_steps(recipe: PaperRecipe) -> dict[str, dict]:
     "Every step of a recipe, in an order in which they can run: name -> parameters of its notebook."
     at = output_places(recipe)
-    where = {"results": at["results"], "note": recipe.note}
-    return training_steps(recipe) | evaluation_steps(recipe) | {"exp_collect": dict(runs=at["runs"], out=at["results"]),
-                                                 "fig_benchmarks": where, "tab_benchmarks": where}
+    drawn = {"results": at["results"], "note": recipe.note}
+    return training_steps(recipe) | evaluation_steps(recipe) | {
+        "exp_collect": dict(runs=at["runs"], out=at["results"]), "fig_benchmarks": drawn, "tab_benchmarks": drawn}
 
 # %% ../../nbs/13_recipes/02_paper.ipynb #fd866c1e
 def write_parameters(recipe: PaperRecipe, folder: str | Path) -> list[Path]:
