@@ -166,7 +166,7 @@ ifeq ($(RECIPE),paper)
 PARAMETERS := $(RESULTS)/parameters
 EVALUATED  := $(foreach m,z1 r1 base,$(foreach b,math500 gpqa-diamond livecodebench-v5 bigcodebench-hard,$(DONE)/exp_benchmark-$(m)-$(b).ipynb))
 
-everything: $(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb
+everything: $(DONE)/fig_benchmarks.ipynb
 
 gpus:
 	@command -v nvidia-smi > /dev/null || { echo "RECIPE=paper needs GPUs; DRY_RUN=1 walks it without any"; exit 1; }
@@ -191,7 +191,7 @@ $(DONE)/exp_curate.ipynb: $(DONE)/exp_teach.ipynb
 $(DONE)/exp_finetune.ipynb: $(DONE)/exp_curate.ipynb
 $(filter $(DONE)/exp_benchmark-z1-%,$(EVALUATED)): $(DONE)/exp_finetune.ipynb
 $(DONE)/exp_collect.ipynb: $(EVALUATED)
-$(DONE)/fig_benchmarks.ipynb $(DONE)/tab_benchmarks.ipynb: $(DONE)/exp_collect.ipynb
+$(DONE)/fig_benchmarks.ipynb: $(DONE)/exp_collect.ipynb
 endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def test_what_it_writes_is_ignored_by_git():
 
 
 BY_HAND = {"exp_speed", "exp_grading_speed", "exp_curation_speed", "exp_packing_speed", "exp_benchmark", "exp_compare", "exp_teach",
-           "exp_curate", "exp_finetune", "exp_filters", "fig_benchmarks", "tab_benchmarks"}
+           "exp_curate", "exp_finetune", "exp_filters", "fig_benchmarks"}
 
 
 def test_from_nothing_to_figures(whole):

@@ -153,7 +153,7 @@ def all_steps(recipe: PaperRecipe) -> dict[str, dict]:
     at = output_places(recipe)
     drawn = {"results": at["results"], "note": recipe.note}
     return training_steps(recipe) | evaluation_steps(recipe) | {
-        "exp_collect": dict(runs=at["runs"], out=at["results"]), "fig_benchmarks": drawn, "tab_benchmarks": drawn}
+        "exp_collect": dict(runs=at["runs"], out=at["results"]), "fig_benchmarks": drawn}
 
 # %% ../../nbs/13_recipes/02_paper.ipynb #fd866c1e
 def write_parameters(recipe: PaperRecipe, folder: str | Path) -> list[Path]:
