@@ -145,12 +145,12 @@ def interpreter_options() -> list[str]:
     out = [word for folder in above for word in ("--perms", "0755", "--dir", folder)]
     return out + [word for place, path in visible_paths().items() for word in ("--ro-bind", path, place)]
 
-# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #e7d39363
+# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #d26739da
 def library_path() -> dict[str, str]:
     "The environment that the interpreter needs to find its library."
     library, folders = python_library(), os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    told = library and os.path.dirname(library) in map(os.path.realpath, filter(None, folders))
-    return {"LD_LIBRARY_PATH": "/library"} if told or library and lies_below(python_prefix(), *OUR_PLACES) else {}
+    led_there = library and os.path.dirname(library) in map(os.path.realpath, filter(None, folders))
+    return {"LD_LIBRARY_PATH": "/library"} if led_there or library and lies_below(python_prefix(), *OUR_PLACES) else {}
 
 # %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #12af9dea
 def readable_paths() -> Iterator[tuple[str, str]]:

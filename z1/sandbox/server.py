@@ -92,11 +92,11 @@ def run_calls(job: dict, feed: int, value: int):
         for line in questions:
             write_answer(value, function(*decode_plain(json.loads(line))))
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #31c32bfd
+# %% ../../nbs/09_sandbox/05_server.ipynb #e90d939b
 def run_judged_tests(job: dict, feed: int, value: int):
     "Child: run the tests and write what became of each, after the password."
-    said = report_tests(**run_tests(job["source"], job["tests"]))
-    write_all(value, read(feed, 100) + said.encode())
+    report = report_tests(**run_tests(job["source"], job["tests"]))
+    write_all(value, read(feed, 100) + report.encode())
 
 # %% ../../nbs/09_sandbox/05_server.ipynb #53109977
 def run_in_new_processes(sock: socket.socket, job: dict):
@@ -158,14 +158,14 @@ def serve_calls(sock: socket.socket, job: dict):
         send(sock, ended)
         if ended["status"] == "ok": ended = None
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #f9056e7f
+# %% ../../nbs/09_sandbox/05_server.ipynb #157ca93a
 def serve_tests(sock: socket.socket, job: dict):
     "Init: one process that runs all tests; what it says without the password is no answer."
     receive(sock)
     password = os.urandom(16).hex()
     message = run_child(sock, run_judged_tests, job, feed=password.encode())
-    said, _, report = message["value"].partition(password)
-    send(sock, message | {"value": "" if said else report})
+    before, _, report = message["value"].partition(password)
+    send(sock, message | {"value": "" if before else report})
 
 # %% ../../nbs/09_sandbox/05_server.ipynb #bbed2fe8
 JOB_KINDS = {"programs": serve_programs, "calls": serve_calls, "tests": serve_tests}
