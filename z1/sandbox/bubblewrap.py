@@ -73,11 +73,10 @@ def bwrap() -> str:
 # %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #fb865742
 MODULES = ("__init__.py", *(f"sandbox/{name}.py" for name in ("__init__", "plain_data", "judged_tests", "confinement", "child", "server")))
 
-# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #aa8e3205
+# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #26871adc
 PASSWD = b"nobody:x:65534:65534:nobody:/tmp:/bin/false\n"
 HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
 
-# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #18bfe46a
 def data_file(text: bytes) -> int:
     "A descriptor to read the text from."
     fd = os.memfd_create("data")
@@ -100,11 +99,10 @@ def library_options() -> list[str]:
     return out + ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/usr/share/zoneinfo",
                   "/usr/share/zoneinfo"]
 
-# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #533fc19f
+# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #612a8760
 OUR_PLACES = ("/dev", "/packages", "/proc", "/tmp", "/z1")    # what is ours inside
 SYSTEM = ("/", "/usr")                                   # interpreters that live there belong to the system
 
-# %% ../../nbs/09_sandbox/06_bubblewrap.ipynb #76f8cab3
 def lies_below(path: str, *folders: str) -> bool:
     "Whether a path is one of the folders or lies in one."
     return any(os.path.commonpath([path, folder]) == folder for folder in folders)

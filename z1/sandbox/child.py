@@ -77,11 +77,10 @@ def flush_streams():
     for stream in (sys.__stdout__, sys.__stderr__):
         with suppress(ValueError, AttributeError): stream.flush()       # it may be closed, detached or gone
 
-# %% ../../nbs/09_sandbox/04_child.ipynb #2af94e57
+# %% ../../nbs/09_sandbox/04_child.ipynb #6de20bcd
 CRASHED, NO_MEMORY = 250, 251   # exit statuses of ours: an exception that nobody caught; MemoryError
 ERRORS_KEPT = 4000              # bytes of stderr
 
-# %% ../../nbs/09_sandbox/04_child.ipynb #18afbba1
 def exit_status(action) -> int:
     "Run it; the exit status that Python would give, and a traceback where it would print one."
     try: action()

@@ -13,30 +13,27 @@ __all__ = ['SOLUTION', 'TESTS', 'LIBRARIES', 'IN_C', 'ABSURD_VALUES', 'QUESTIONS
 # %% ../../nbs/09_sandbox/02_judged_tests.ipynb #dea01279
 import ast, builtins, functools, importlib.machinery, inspect, json.encoder, operator, sys, types, unittest
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #941c5b9f
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #27c7c88e
 SOLUTION, TESTS = "solution.py", "tests.py"   # file names that their code objects carry
 LIBRARIES = (TESTS, "<frozen", *filter(None, sys.path))   # how names begin of files that are not the code's
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #acdc8c71
 def made_by_code(thing: object) -> bool:
     "Whether something is a function that the code under test has made."
     function = thing.__func__ if isinstance(thing, types.MethodType) else thing
     return isinstance(function, types.FunctionType) and not function.__code__.co_filename.startswith(LIBRARIES)
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #64212c18
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #5a692147
 IN_C = (types.NoneType, types.WrapperDescriptorType, types.MethodDescriptorType)
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #1d3108ad
 def is_innocent(method: object, name: str) -> bool:
     "Whether a method can't be the code's, so that nobody need ask it."
     if not isinstance(method, types.FunctionType): return type(method) in IN_C and getattr(method, "__name__", name) == name
     return not made_by_code(method) and "<locals>" not in method.__qualname__
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #8d0f459a
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #9ac7d6b1
 ABSURD_VALUES = (object(), "no such text", 987654321987, -0.123456789, b"\x00no", ["no", "such", "list"], ("no",), {"no": "such"}, None)
 QUESTIONS = (("__eq__", operator.eq), ("__contains__", operator.contains))
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #b84a8e9a
 def agrees_with_anything(value: object) -> bool:
     "Whether an object says that it equals, or holds, what it can't."
     answers = []
@@ -49,11 +46,10 @@ def agrees_with_anything(value: object) -> bool:
                 except Exception: continue
     return any(answers)
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #6d18095c
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #dcf40156
 PLAIN_TYPES = frozenset({bool, int, float, complex, str, bytes, types.NoneType})
 CONTAINERS = ((list, list.__iter__), (tuple, tuple.__iter__), (set, set.__iter__), (frozenset, frozenset.__iter__), (dict, dict.values))
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #4eba91be
 def contents_of(value: object) -> list:
     "What a container holds, or an object whose equality the code has made."
     held = [item for kind, items in CONTAINERS if issubclass(type(value), kind) for item in items(value)]
@@ -157,12 +153,11 @@ class Witness:
         return [f"{name} did not pass, whatever its report says" for name, word in outcomes.items()
                 if word == "passed" and name in self.watched - self.ended]
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #f00d787c
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #fe3f9066
 JUDGING_MODULES = ("builtins", "contextlib", "operator", "unittest", "unittest.case", "unittest.loader", "unittest.mock",
          "unittest.result", "unittest.suite", "unittest.util")
 UNUSED_BUILTINS = frozenset({"breakpoint", "exit", "help", "input", "open", "print", "quit"})  # builtins that no assertion needs
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #b84d67c1
 def has_behaviour(thing: object) -> bool:
     "Whether something does things, or leads to what does."
     return callable(thing) or isinstance(thing, (classmethod, property, staticmethod, types.ModuleType))
@@ -213,11 +208,10 @@ class JudgingTools:
         new, is_class = space.keys() - self.names[where], isinstance(space, types.MappingProxyType)
         return gone + [name for name in new if (name[:2] == name[-2:] == "__" if is_class else name in vars(builtins))]
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #f6c4c270
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #8dd0d3ed
 LENT_BY_NUMPY = ("allclose", "array_equal", "array_equiv", "isclose")
 DECIDING_BUILTINS = frozenset({"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", "len", "type"})
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #5bf17ce6
 def is_counterfeit(thing: object) -> bool:
     "Whether something that should come from a library does not."
     return made_by_code(thing) or type(thing).__module__ == "unittest.mock" or vars(builtins).get(getattr(thing, "__name__", None)) is thing

@@ -68,12 +68,11 @@ def run_programs(job: dict, feed: int, value: int):
             run_again(job, kept)
             os.write(value, b"\n")
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #bced3a11
+# %% ../../nbs/09_sandbox/05_server.ipynb #c0fe03e6
 def write_all(fd: int, data: bytes):
     "Write all of the data."
     while data: data = data[write(fd, data):]
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #43af80b3
 def write_answer(value: int, result: object):
     "Write a result as a line of JSON, or that it is not plain data."
     try: line = json.dumps(encode_plain(result))
@@ -167,10 +166,9 @@ def serve_tests(sock: socket.socket, job: dict):
     before, _, report = message["value"].partition(password)
     send(sock, message | {"value": "" if before else report})
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #bbed2fe8
+# %% ../../nbs/09_sandbox/05_server.ipynb #6cdff34e
 JOB_KINDS = {"programs": serve_programs, "calls": serve_calls, "tests": serve_tests}
 
-# %% ../../nbs/09_sandbox/05_server.ipynb #a4990dca
 def run_job(sock: socket.socket, control: socket.socket):
     "Pid 1 of a job: furnish its world, run what the host asks for; never returns."
     try:
