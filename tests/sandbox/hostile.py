@@ -130,7 +130,7 @@ FUNCTIONS = {
     "is missing": ("def g(x): return x", {"error"}, None),
     "never returns": ("def f(x):\n    while True: pass", {"timeout"}, None),
     "lies about its class": ("class L(list):\n    __class__ = int\ndef f(x): return L([1])", {"ok", "odd"}, [1]),
-    "patches the codec": ("import sys\nfor n, m in list(sys.modules.items()):\n    if n.endswith('trial'): m.encode = lambda v: 10\n"
+    "patches the codec": ("import sys\nfor n, m in list(sys.modules.items()):\n    if n.endswith('plain_data'): m.encode_plain = lambda v: 10\n"
                           "def f(x): return 3", {"ok"}, 3),
 }
 
@@ -177,7 +177,7 @@ BESIDE_TESTS = {
     "traces": "import sys\ndef t(frame, event, arg):\n    if frame.f_code.co_name == 'note': frame.f_locals.update(word='passed', err=None)\n"
               "    return t\nsys.settrace(t)\ndef f(x): return 0",
     "looks for the runner": "import sys\nfor n in list(sys.modules):\n    if n.startswith('z1'):\n        m = sys.modules[n]\n"
-                            "        m.answer = lambda v, r: None\n        m.judge = lambda *a: {}\ndef f(x): return 0",
+                            "        m.write_answer = lambda v, r: None\n        m.run_tests = lambda *a: {}\ndef f(x): return 0",
     "patches builtins": "import builtins\nbuiltins.__build_class__ = lambda *a, **k: object\ndef f(x): return 0",
     "writes a report": "import os\nos.write(101, b'{\"dict\": [[\"outcomes\", {\"dict\": []}]]}\\n')\nos._exit(0)",
     "a false report": "import os\ndef f(x):\n    for fd in range(3, 256):\n        try: os.write(fd, b'ok\\n')\n"
@@ -225,9 +225,9 @@ BESIDE_TESTS = {
                                         "(lambda *a, **k: None).__code__\n    return 6",
     "asks no more": "def f(x):\n    globals()['__asked__'] = lambda value: 0\n    return {1: 2, 3: 6}.get(x, 0)",
     # the judge itself
-    "reaches for the judge": BELOW + "        if 'run_tests' in g.f_globals: g.f_globals['report'] = lambda **k: FORGED\n    return 0",
+    "reaches for the judge": BELOW + "        if 'run_tests' in g.f_globals: g.f_globals['report_tests'] = lambda **k: FORGED\n    return 0",
     "asks nothing absurd": "class Yes:\n    def __eq__(self, other): return True\n" + BELOW
-        + "        if 'ABSURD' in g.f_globals: g.f_globals['ABSURD'] = ()\n    return Yes()",
+        + "        if 'ABSURD_VALUES' in g.f_globals: g.f_globals['ABSURD_VALUES'] = ()\n    return Yes()",
     "patches json": "import json, os\nwas = os.write\njson.dumps = lambda *a, **k: FORGED\njson.JSONEncoder.encode = lambda *a: FORGED\n"
                     "os.write = lambda fd, data: was(fd, FORGED.encode() if fd == 101 else data)\ndef f(x): return 0",
     "writes all of a report": "import os\nos.write(101, FORGED.encode())\nos._exit(0)",

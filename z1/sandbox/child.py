@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CRASHED', 'NO_MEMORY', 'ERRORS_KEPT', 'job_pids', 'resident_memory', 'resident_bound', 'end_processes', 'memory_file',
-           'rewrite', 'Child', 'how_it_ended', 'standard_stream', 'flush_streams', 'enter_child', 'run_action',
-           'exit_status']
+           'rewrite', 'standard_stream', 'flush_streams', 'exit_status', 'run_action', 'enter_child', 'ChildOutput',
+           'ChildPipes', 'how_it_ended', 'ForkedChild', 'Child']
 
 # %% ../../nbs/09_sandbox/04_child.ipynb #5e2712e3
 import atexit, os, resource, select, signal, socket, sys, threading, time, traceback
@@ -13,14 +13,12 @@ from contextlib import suppress
 
 from .confinement import DUMPABLE, confine, set_limits, call_libc
 
-# %% ../../nbs/09_sandbox/04_child.ipynb #f70825b0
-CRASHED, NO_MEMORY = 250, 251   # exit statuses of ours: an exception that nobody caught; MemoryError
-ERRORS_KEPT = 4000              # bytes of stderr
-
+# %% ../../nbs/09_sandbox/04_child.ipynb #39ea7461
 def job_pids() -> list[str]:
     "All processes of the job, this one included."
     return [name for name in os.listdir("/proc") if name.isdigit()]
 
+# %% ../../nbs/09_sandbox/04_child.ipynb #5b901dc0
 def resident_memory() -> int:
     "Bytes of memory that all processes of the job hold together, shared pages counted once."
     total = 0
@@ -30,6 +28,7 @@ def resident_memory() -> int:
         except OSError: continue
     return total << 10
 
+# %% ../../nbs/09_sandbox/04_child.ipynb #eb2ef20a
 def resident_bound() -> int:
     "A quick upper bound of the same: shared pages counted every time."
     total = 0
@@ -48,34 +47,93 @@ def end_processes():
         try: os.wait()
         except ChildProcessError: return
 
-# %% ../../nbs/09_sandbox/04_child.ipynb #3f0a9c11
+# %% ../../nbs/09_sandbox/04_child.ipynb #4a92ab88
 def memory_file(mode: int) -> int:  # permissions
     "A descriptor of an empty file that has no name."
     fd = os.memfd_create("input")
     os.fchmod(fd, mode)
     return fd
 
+# %% ../../nbs/09_sandbox/04_child.ipynb #9325cbe4
 def rewrite(fd: int, data: bytes):
     "Give a file another content."
     os.ftruncate(fd, 0)
     os.pwrite(fd, data, 0)
 
-# %% ../../nbs/09_sandbox/04_child.ipynb #8bcfb530
-class Child:
-    "A confined process: it reads stdin, a file, and `feed`, and writes stdout, stderr and `value`, which are pipes like `feed`."
-    def __init__(self, action, job: dict, stdin: bytes = b""):
-        pipes = {name: os.pipe() for name in ("feed", "stdout", "stderr", "value")}
-        self.limits, self.stdin = job["limits"], memory_file(0o400)
-        rewrite(self.stdin, stdin)
-        self.pid = os.fork()
-        if self.pid == 0: enter_child(action, job, pipes, self.stdin)
-        self.feed = pipes.pop("feed")[1]
-        os.close(pipes["stdout"][1]), os.close(pipes["stderr"][1]), os.close(pipes["value"][1])
+# %% ../../nbs/09_sandbox/04_child.ipynb #645fdeee
+def standard_stream(fd: int):
+    "A new stream on standard input (0), output (1) or error (2)."
+    errors = ("surrogateescape", "strict", "backslashreplace")[fd]
+    stream = open(fd, "w" if fd else "r", encoding="utf-8", errors=errors, closefd=False)
+    stream.buffer.raw.name = ("<stdin>", "<stdout>", "<stderr>")[fd]
+    stream.reconfigure(line_buffering=fd == 2)
+    return stream
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #ff7e7c27
+def flush_streams():
+    "Write what the streams hold back, those that the program put in their place first."
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not getattr(stream, "closed", False): stream.flush()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with suppress(ValueError, AttributeError): stream.flush()       # it may be closed, detached or gone
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #6de20bcd
+CRASHED, NO_MEMORY = 250, 251   # exit statuses of ours: an exception that nobody caught; MemoryError
+ERRORS_KEPT = 4000              # bytes of stderr
+
+def exit_status(action) -> int:
+    "Run it; the exit status that Python would give, and a traceback where it would print one."
+    try: action()
+    except SystemExit as e:
+        if isinstance(e.code, int): return e.code & 255
+        if e.code is not None: print(e.code, file=sys.stderr)
+        return int(e.code is not None)
+    except MemoryError: return NO_MEMORY
+    except BaseException:
+        traceback.print_exc(limit=-8)
+        return CRASHED
+    return 0
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #43003cc6
+def run_action(action, job: dict, feed: int, value: int) -> int:
+    "Run the action, then what Python runs at its end; the exit status."
+    code = exit_status(lambda: action(job, feed, value))
+    code = code or exit_status(threading._shutdown) or exit_status(atexit._run_exitfuncs)
+    return exit_status(flush_streams) or code
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #6fd2994a
+def enter_child(action, job: dict, pipes: dict, stdin: int):
+    "In the fork: arrange the pipes, confine, run; never returns."
+    code = CRASHED
+    try:
+        os.setsid()
+        feed, value = pipes["feed"][0], pipes["value"][1]
+        os.dup2(os.open(f"/proc/self/fd/{stdin}", os.O_RDONLY), 0)
+        os.dup2(pipes["stdout"][1], 1)
+        os.dup2(pipes["stderr"][1], 2)
+        feed, value = os.dup2(feed, 100), os.dup2(value, 101)
+        os.closerange(3, 100), os.closerange(102, 1024)
+        for fd, name in enumerate(("stdin", "stdout", "stderr")): vars(sys)[name] = vars(sys)[f"__{name}__"] = standard_stream(fd)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "z1"]: del sys.modules[name]
+        limits = job["limits"]
+        set_limits(job.get("processor", limits["seconds"]), limits["memory"], limits["processes"] + 2, limits["file_size"])
+        os.nice(5)
+        call_libc("prctl", DUMPABLE, 1, 0, 0, 0)
+        confine(bytes.fromhex(job["seccomp"]))
+        code = run_action(action, job, feed, value)
+    except BaseException: traceback.print_exc()
+    finally: os._exit(code)
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #35102bbe
+class ChildOutput:
+    "What a child writes, as its parent reads it: stdout, stderr and `value`, for answers."
+    def __init__(self, pipes: dict[str, tuple[int, int]], limits: dict):  # name -> its ends, to read from and to write to
+        for _, write in pipes.values(): os.close(write)
+        self.limits = limits
         self.pipes = {read: name for name, (read, _) in pipes.items()}
         self.got = {name: bytearray() for name in self.pipes.values()}
         self.written = 0                                  # bytes of output, kept or not
-        self.ended = os.pidfd_open(self.pid)
-        for fd in (self.feed, *self.pipes): os.set_blocking(fd, False)
 
     def read(self, fd: int) -> bool:
         "Take what is there; False at the end of the stream."
@@ -87,6 +145,70 @@ class Child:
         if name == "stderr": del self.got[name][:-ERRORS_KEPT]
         return bool(data)
 
+    def drain(self):
+        "Read what the pipes still hold."
+        for fd in self.pipes:
+            before = -1
+            while before < self.written <= self.limits["output"]:
+                before = self.written
+                self.read(fd)
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #123c638b
+class ChildPipes(ChildOutput):
+    "Our ends of all four pipes of a child."
+    def __init__(self, pipes: dict[str, tuple[int, int]], limits: dict):
+        self.feed = pipes.pop("feed")[1]
+        super().__init__(pipes, limits)
+
+    def give(self, data: bytes) -> bytes:
+        "Write some of the data; what is left of it, nothing if nobody reads."
+        try: return data[os.write(self.feed, data[:1 << 16]):] if data else b""
+        except BlockingIOError: return data
+        except BrokenPipeError: return b""
+
+    def hang_up(self):
+        "Let the child see the end of its input."
+        if self.feed is not None: os.close(self.feed)
+        self.feed = None
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #141e6e63
+def how_it_ended(code: int) -> str:  # exit status; below 0: minus the signal
+    "The status of a child that ended by itself."
+    if code == -signal.SIGXCPU: return "timeout"
+    return {0: "ok", CRASHED: "error", NO_MEMORY: "memory"}.get(code, "killed" if code < 0 else "exit")
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #70d33f40
+class ForkedChild(ChildPipes):
+    "A confined process: it reads stdin, a file, and `feed`, a pipe, and writes stdout, stderr and `value`, which are pipes."
+    def __init__(self, action, job: dict, stdin: bytes = b""):
+        pipes = {name: os.pipe() for name in ("feed", "stdout", "stderr", "value")}
+        self.stdin = memory_file(0o400)
+        rewrite(self.stdin, stdin)
+        self.pid = os.fork()
+        if self.pid == 0: enter_child(action, job, pipes, self.stdin)
+        super().__init__(pipes, job["limits"])
+        self.ended = os.pidfd_open(self.pid)
+        for fd in (self.feed, *self.pipes): os.set_blocking(fd, False)
+
+    def finish(self, reason: str) -> dict:
+        "End all processes; how the child ended, and what it wrote."
+        code = None
+        if reason == "exited": code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        end_processes()
+        self.drain()
+        self.hang_up()
+        for fd in (*self.pipes, self.ended, self.stdin): os.close(fd)
+        if self.written > self.limits["output"]: reason = "output"
+        return self.report(how_it_ended(code) if reason == "exited" else reason, code)
+
+    def report(self, status: str, code: int | None) -> dict:
+        "A message for the host."
+        known = 1 if code in (CRASHED, NO_MEMORY) else code
+        return dict(status=status, code=known, **{k: bytes(v).decode("latin-1") for k, v in self.got.items()})
+
+# %% ../../nbs/09_sandbox/04_child.ipynb #709066e0
+class Child(ForkedChild):
+    "A confined process that is watched, and ended with all it started."
     def broken(self, deadline: float) -> str | None:
         "The limit that is broken, if one is."
         if self.written > self.limits["output"]: return "output"
@@ -115,104 +237,3 @@ class Child:
             if time.monotonic() - checked > .02 or self.written > self.limits["output"]:
                 checked = time.monotonic()
                 if reason := self.broken(deadline): return reason
-
-    def give(self, data: bytes) -> bytes:
-        "Write some of the data; what is left of it, nothing if nobody reads."
-        try: return data[os.write(self.feed, data[:1 << 16]):] if data else b""
-        except BlockingIOError: return data
-        except BrokenPipeError: return b""
-
-    def drain(self):
-        "Read what the pipes still hold."
-        for fd in self.pipes:
-            before = -1
-            while before < self.written <= self.limits["output"]:
-                before = self.written
-                self.read(fd)
-
-    def hang_up(self):
-        "Let the child see the end of its input."
-        if self.feed is not None: os.close(self.feed)
-        self.feed = None
-
-    def finish(self, reason: str) -> dict:
-        "End all processes; how the child ended, and what it wrote."
-        code = None
-        if reason == "exited": code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        end_processes()
-        self.drain()
-        self.hang_up()
-        for fd in (*self.pipes, self.ended, self.stdin): os.close(fd)
-        if self.written > self.limits["output"]: reason = "output"
-        return self.report(how_it_ended(code) if reason == "exited" else reason, code)
-
-    def report(self, status: str, code: int | None) -> dict:
-        "A message for the host."
-        known = 1 if code in (CRASHED, NO_MEMORY) else code
-        return dict(status=status, code=known, **{k: bytes(v).decode("latin-1") for k, v in self.got.items()})
-
-# %% ../../nbs/09_sandbox/04_child.ipynb #141e6e63
-def how_it_ended(code: int) -> str:  # exit status; below 0: minus the signal
-    "The status of a child that ended by itself."
-    if code == -signal.SIGXCPU: return "timeout"
-    return {0: "ok", CRASHED: "error", NO_MEMORY: "memory"}.get(code, "killed" if code < 0 else "exit")
-
-# %% ../../nbs/09_sandbox/04_child.ipynb #5d2b7e90
-def standard_stream(fd: int):
-    "A new stream on standard input (0), output (1) or error (2)."
-    errors = ("surrogateescape", "strict", "backslashreplace")[fd]
-    stream = open(fd, "w" if fd else "r", encoding="utf-8", errors=errors, closefd=False)
-    stream.buffer.raw.name = ("<stdin>", "<stdout>", "<stderr>")[fd]
-    stream.reconfigure(line_buffering=fd == 2)
-    return stream
-
-def flush_streams():
-    "Write what the streams hold back, those that the program put in their place first."
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not getattr(stream, "closed", False): stream.flush()
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with suppress(ValueError, AttributeError): stream.flush()       # it may be closed, detached or gone
-
-# %% ../../nbs/09_sandbox/04_child.ipynb #6fd2994a
-def enter_child(action, job: dict, pipes: dict, stdin: int):
-    "In the fork: arrange the pipes, confine, run; never returns."
-    code = CRASHED
-    try:
-        os.setsid()
-        feed, value = pipes["feed"][0], pipes["value"][1]
-        os.dup2(os.open(f"/proc/self/fd/{stdin}", os.O_RDONLY), 0)
-        os.dup2(pipes["stdout"][1], 1)
-        os.dup2(pipes["stderr"][1], 2)
-        feed, value = os.dup2(feed, 100), os.dup2(value, 101)
-        os.closerange(3, 100), os.closerange(102, 1024)
-        for fd, name in enumerate(("stdin", "stdout", "stderr")): vars(sys)[name] = vars(sys)[f"__{name}__"] = standard_stream(fd)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "z1"]: del sys.modules[name]
-        limits = job["limits"]
-        set_limits(job.get("processor", limits["seconds"]), limits["memory"], limits["processes"] + 2, limits["file_size"])
-        os.nice(5)
-        call_libc("prctl", DUMPABLE, 1, 0, 0, 0)
-        confine(bytes.fromhex(job["seccomp"]))
-        code = run_action(action, job, feed, value)
-    except BaseException: traceback.print_exc()
-    finally: os._exit(code)
-
-# %% ../../nbs/09_sandbox/04_child.ipynb #4a2ee9d7
-def run_action(action, job: dict, feed: int, value: int) -> int:
-    "Run the action, then what Python runs at its end; the exit status."
-    code = exit_status(lambda: action(job, feed, value))
-    code = code or exit_status(threading._shutdown) or exit_status(atexit._run_exitfuncs)
-    return exit_status(flush_streams) or code
-
-def exit_status(action) -> int:
-    "Run it; the exit status that Python would give, and a traceback where it would print one."
-    try: action()
-    except SystemExit as e:
-        if isinstance(e.code, int): return e.code & 255
-        if e.code is not None: print(e.code, file=sys.stderr)
-        return int(e.code is not None)
-    except MemoryError: return NO_MEMORY
-    except BaseException:
-        traceback.print_exc(limit=-8)
-        return CRASHED
-    return 0

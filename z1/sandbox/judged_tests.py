@@ -5,56 +5,62 @@
 # %% auto #0
 __all__ = ['SOLUTION', 'TESTS', 'LIBRARIES', 'IN_C', 'ABSURD_VALUES', 'QUESTIONS', 'PLAIN_TYPES', 'CONTAINERS', 'JUDGING_MODULES',
            'UNUSED_BUILTINS', 'LENT_BY_NUMPY', 'DECIDING_BUILTINS', 'MUST_FAIL', 'quoted', 'made_by_code',
-           'is_innocent', 'agrees_with_anything', 'Tampered', 'contents_of', 'ask_first', 'AskFirst', 'guard_method',
+           'is_innocent', 'agrees_with_anything', 'contents_of', 'Tampered', 'ask_first', 'AskFirst', 'guard_method',
            'guard_assertions', 'Outcomes', 'has_own_assertions', 'Witness', 'has_behaviour', 'behaviour_of',
-           'judging_modules', 'JudgingTools', 'is_counterfeit', 'counterfeits', 'replaced_libraries', 'test_classes',
-           'run_classes', 'names_used', 'run_tests', 'report_tests']
+           'judging_modules', 'JudgingTools', 'is_counterfeit', 'counterfeits', 'replaced_libraries', 'names_used',
+           'test_classes', 'run_classes', 'run_tests', 'report_tests']
 
 # %% ../../nbs/09_sandbox/02_judged_tests.ipynb #dea01279
 import ast, builtins, functools, importlib.machinery, inspect, json.encoder, operator, sys, types, unittest
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #53236780
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #27c7c88e
 SOLUTION, TESTS = "solution.py", "tests.py"   # file names that their code objects carry
 LIBRARIES = (TESTS, "<frozen", *filter(None, sys.path))   # how names begin of files that are not the code's
-IN_C = (types.NoneType, types.WrapperDescriptorType, types.MethodDescriptorType)
-ABSURD_VALUES = (object(), "no such text", 987654321987, -0.123456789, b"\x00no", ["no", "such", "list"], ("no",), {"no": "such"}, None)
-QUESTIONS = (("__eq__", operator.eq), ("__contains__", operator.contains))
 
 def made_by_code(thing: object) -> bool:
     "Whether something is a function that the code under test has made."
     function = thing.__func__ if isinstance(thing, types.MethodType) else thing
     return isinstance(function, types.FunctionType) and not function.__code__.co_filename.startswith(LIBRARIES)
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #5a692147
+IN_C = (types.NoneType, types.WrapperDescriptorType, types.MethodDescriptorType)
+
 def is_innocent(method: object, name: str) -> bool:
     "Whether a method can't be the code's, so that nobody need ask it."
     if not isinstance(method, types.FunctionType): return type(method) in IN_C and getattr(method, "__name__", name) == name
     return not made_by_code(method) and "<locals>" not in method.__qualname__
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #9ac7d6b1
+ABSURD_VALUES = (object(), "no such text", 987654321987, -0.123456789, b"\x00no", ["no", "such", "list"], ("no",), {"no": "such"}, None)
+QUESTIONS = (("__eq__", operator.eq), ("__contains__", operator.contains))
+
 def agrees_with_anything(value: object) -> bool:
     "Whether an object says that it equals, or holds, what it can't."
-    said = []
+    answers = []
     for name, ask in QUESTIONS:
         method = inspect.getattr_static(type(value), name, None)
-        if type(method).__module__ == "unittest.mock": said.append(name == "__eq__" and getattr(method, "_mock_return_value", 0) is True)
+        if type(method).__module__ == "unittest.mock": answers.append(name == "__eq__" and getattr(method, "_mock_return_value", 0) is True)
         elif not is_innocent(method, name):
             for other in ABSURD_VALUES:
-                try: said.append(bool(ask(value, other)))
+                try: answers.append(bool(ask(value, other)))
                 except Exception: continue
-    return any(said)
+    return any(answers)
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #3e5a7b12
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #dcf40156
 PLAIN_TYPES = frozenset({bool, int, float, complex, str, bytes, types.NoneType})
 CONTAINERS = ((list, list.__iter__), (tuple, tuple.__iter__), (set, set.__iter__), (frozenset, frozenset.__iter__), (dict, dict.values))
 
-class Tampered(BaseException):
-    "The code under test interfered with its judgement."
-
 def contents_of(value: object) -> list:
     "What a container holds, or an object whose equality the code has made."
-    held = [part for kind, items in CONTAINERS if issubclass(type(value), kind) for part in items(value)]
+    held = [item for kind, items in CONTAINERS if issubclass(type(value), kind) for item in items(value)]
     if made_by_code(inspect.getattr_static(type(value), "__eq__", None)): held += getattr(value, "__dict__", {}).values()
     return held
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #0c6384ba
+class Tampered(BaseException):
+    "The code under test interfered with its judgement."
+
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #d12f429f
 def ask_first(value: object) -> object:
     "The value; raises Tampered if it, or anything in it, agrees with anything."
     todo, seen = [value], set()
@@ -65,6 +71,7 @@ def ask_first(value: object) -> object:
         todo += contents_of(thing)
     return value
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #0c907716
 class AskFirst(ast.NodeTransformer):
     "Rewrites `a == b` in tests as `__asked__(a) == __asked__(b)`; so with `!=`, `in` and `not in`."
     def visit_Compare(self, node):
@@ -74,7 +81,7 @@ class AskFirst(ast.NodeTransformer):
                                         for side in (node.left, *node.comparators)]
         return node
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #4ae49bb4
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #7cc593b9
 def guard_method(method: types.FunctionType) -> types.FunctionType:
     "An assertion that asks its arguments first."
     @functools.wraps(method)
@@ -83,6 +90,7 @@ def guard_method(method: types.FunctionType) -> types.FunctionType:
         return method(self, *args, **kwargs)
     return ask
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #3bc3bf10
 def guard_assertions(tests: str):  # their source
     "Let the assertions of `unittest.TestCase` ask first; take `mock.ANY`'s equality away, unless the tests want it."
     for name, method in list(vars(unittest.TestCase).items()):
@@ -111,12 +119,13 @@ class Outcomes(unittest.TestResult):
     def addUnexpectedSuccess(self, test): self.note(test, "failed: it should have failed")
     def addSubTest(self, test, subtest, err): self.note(test, "failed", err) if err else None
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #c3e5a7b9
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #04094527
 def has_own_assertions(case: unittest.TestCase) -> bool:
     "Whether a test object has assertions of its own, or its own idea of when built-in things are equal."
     own = any(name in vars(unittest.TestCase) and callable(thing) for name, thing in vars(case).items())
-    return own or any(kind.__module__ == "builtins" and not isinstance(run_classes, str) for kind, run_classes in case._type_equality_funcs.items())
+    return own or any(kind.__module__ == "builtins" and not isinstance(compare, str) for kind, compare in case._type_equality_funcs.items())
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #e6a01d3c
 class Witness:
     "Sees which test methods end without an exception, whatever is said of them."
     def __init__(self): self.watched, self.ended = set(), set()
@@ -144,7 +153,7 @@ class Witness:
         return [f"{name} did not pass, whatever its report says" for name, word in outcomes.items()
                 if word == "passed" and name in self.watched - self.ended]
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #f66c5b00
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #fe3f9066
 JUDGING_MODULES = ("builtins", "contextlib", "operator", "unittest", "unittest.case", "unittest.loader", "unittest.mock",
          "unittest.result", "unittest.suite", "unittest.util")
 UNUSED_BUILTINS = frozenset({"breakpoint", "exit", "help", "input", "open", "print", "quit"})  # builtins that no assertion needs
@@ -153,6 +162,7 @@ def has_behaviour(thing: object) -> bool:
     "Whether something does things, or leads to what does."
     return callable(thing) or isinstance(thing, (classmethod, property, staticmethod, types.ModuleType))
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #e5062d9b
 def behaviour_of(thing: object) -> tuple:
     "What decides what something does."
     function = thing.__func__ if isinstance(thing, (classmethod, staticmethod)) else thing
@@ -160,6 +170,7 @@ def behaviour_of(thing: object) -> tuple:
     kept = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     return thing, function.__code__, *kept, *(cell.cell_contents for cell in function.__closure__ or ())
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #5f59bfaa
 def judging_modules() -> dict[str, dict]:
     "The names of every module that judges, and of those that wait for the judgement further down the stack."
     found, frame = {name: vars(sys.modules[name]) for name in JUDGING_MODULES}, sys._getframe()
@@ -197,7 +208,7 @@ class JudgingTools:
         new, is_class = space.keys() - self.names[where], isinstance(space, types.MappingProxyType)
         return gone + [name for name in new if (name[:2] == name[-2:] == "__" if is_class else name in vars(builtins))]
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #f6b8cadc
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #8dd0d3ed
 LENT_BY_NUMPY = ("allclose", "array_equal", "array_equiv", "isclose")
 DECIDING_BUILTINS = frozenset({"all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", "len", "type"})
 
@@ -205,6 +216,7 @@ def is_counterfeit(thing: object) -> bool:
     "Whether something that should come from a library does not."
     return made_by_code(thing) or type(thing).__module__ == "unittest.mock" or vars(builtins).get(getattr(thing, "__name__", None)) is thing
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #877adfd8
 def counterfeits(used: set[str], namespace: dict) -> list[str]:  # used: names in the tests
     "What the tests would borrow from libraries or the language, and get from the code."
     out = [f"{name} is the code's own" for name in DECIDING_BUILTINS & used & namespace.keys() if made_by_code(namespace[name])]
@@ -214,13 +226,36 @@ def counterfeits(used: set[str], namespace: dict) -> list[str]:  # used: names i
                     if (name.startswith("assert") or name in LENT_BY_NUMPY) and is_counterfeit(thing)]
     return out
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #0fdbbfc8
 def replaced_libraries(imported: set[str]) -> list[str]:  # names of libraries
     "Libraries that could be imported, where the code has put something of its own."
     there = {name: sys.modules[name] for name in imported if name in sys.modules}
     return [f"{name} is made up" for name, module in there.items() if getattr(module, "__spec__", None) is None
             and importlib.machinery.PathFinder.find_spec(name)]
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #9a590d22
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #2ddb3cbc
+def names_used(tree: ast.Module) -> tuple[set[str], set[str]]:
+    "The names that tests use, and the libraries that they import."
+    nodes = list(ast.walk(tree))
+    imported = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    imported += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {node.id for node in nodes if isinstance(node, ast.Name)}, {name.partition(".")[0] for name in imported}
+
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #8e37333d
+def test_classes(tree: ast.Module, namespace: dict) -> list[type]:
+    "Run tests in a namespace; the test classes that they define."
+    exec(compile(ast.fix_missing_locations(AskFirst().visit(tree)), TESTS, "exec", dont_inherit=True), namespace)
+    named = [namespace.get(node.name) for node in tree.body if isinstance(node, ast.ClassDef)]
+    return [c for c in named if isinstance(c, type) and issubclass(c, unittest.TestCase)]
+
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #492b94d4
+def run_classes(classes: list[type], result: unittest.TestResult) -> dict:
+    "Run the tests of some classes; {test: what became of it}."
+    result.outcomes = outcomes = {}
+    for c in classes: unittest.TestLoader().loadTestsFromTestCase(c).run(result)
+    return outcomes
+
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #950b4488
 MUST_FAIL = """
 import unittest
 class MustFail(unittest.TestCase):
@@ -231,25 +266,6 @@ class MustFail(unittest.TestCase):
     def test_raises(self):
         with self.assertRaises(ValueError): pass
 """
-
-def test_classes(tree: ast.Module, namespace: dict) -> list[type]:
-    "Run tests in a namespace; the test classes that they define."
-    exec(compile(ast.fix_missing_locations(AskFirst().visit(tree)), TESTS, "exec", dont_inherit=True), namespace)
-    named = [namespace.get(node.name) for node in tree.body if isinstance(node, ast.ClassDef)]
-    return [c for c in named if isinstance(c, type) and issubclass(c, unittest.TestCase)]
-
-def run_classes(classes: list[type], result: unittest.TestResult) -> dict:
-    "Run the tests of some classes; {test: what became of it}."
-    result.outcomes = outcomes = {}
-    for c in classes: unittest.TestLoader().loadTestsFromTestCase(c).run(result)
-    return outcomes
-
-def names_used(tree: ast.Module) -> tuple[set[str], set[str]]:
-    "The names that tests use, and the libraries that they import."
-    nodes = list(ast.walk(tree))
-    imported = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
-    imported += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-    return {node.id for node in nodes if isinstance(node, ast.Name)}, {name.partition(".")[0] for name in imported}
 
 # %% ../../nbs/09_sandbox/02_judged_tests.ipynb #b95310b9
 def run_tests(
@@ -275,9 +291,10 @@ def run_tests(
               if word == "passed"]
     return {"outcomes": outcomes, "tampered": found[0] if found else None}
 
-# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #b8cadcef
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #29349d7d
 quoted = json.encoder.encode_basestring_ascii
 
+# %% ../../nbs/09_sandbox/02_judged_tests.ipynb #a6cb9a88
 def report_tests(outcomes: dict[str, str], tampered: str | None) -> str:
     "What `run_tests` says, as JSON that `decode` reads."
     words = ",".join([f"[{quoted(name)},{quoted(word)}]" for name, word in outcomes.items()])

@@ -24,17 +24,19 @@ def encode_plain(value: object) -> object:  # None, bool, int, float, str, bytes
     if type(value).__module__ == "numpy": return encode_plain(value.tolist())
     raise TypeError(f"not plain data: {type(value).__name__}")
 
-# %% ../../nbs/09_sandbox/01_plain_data.ipynb #aecd8e2e
-CONSTRUCTORS = {"int": lambda v: int(v, 16), "float": float, "complex": lambda v: complex(*map(decode_plain, v)), "bytes": bytes.fromhex,
-        "dict": lambda v: dict(zip(check_distinct([decode_plain(key) for key, _ in v]), [decode_plain(item) for _, item in v])),
-        "tuple": lambda v: tuple(map(decode_plain, v)), "set": lambda v: set(check_distinct([*map(decode_plain, v)])),
-        "frozenset": lambda v: frozenset(check_distinct([*map(decode_plain, v)]))}
-
+# %% ../../nbs/09_sandbox/01_plain_data.ipynb #6f5237fa
 def check_distinct(keys: list) -> list:
     "The keys of a set or dictionary; raises ValueError if so many share a hash that building it would take for ever."
     if len(keys) - len(set(map(hash, keys))) > 100: raise ValueError("not plain data: keys made to collide")
     return keys
 
+# %% ../../nbs/09_sandbox/01_plain_data.ipynb #e0f23458
+CONSTRUCTORS = {"int": lambda v: int(v, 16), "float": float, "complex": lambda v: complex(*map(decode_plain, v)), "bytes": bytes.fromhex,
+        "dict": lambda v: dict(zip(check_distinct([decode_plain(key) for key, _ in v]), [decode_plain(item) for _, item in v])),
+        "tuple": lambda v: tuple(map(decode_plain, v)), "set": lambda v: set(check_distinct([*map(decode_plain, v)])),
+        "frozenset": lambda v: frozenset(check_distinct([*map(decode_plain, v)]))}
+
+# %% ../../nbs/09_sandbox/01_plain_data.ipynb #d571a026
 def decode_plain(value: object) -> object:  # what `encode_plain` made, through JSON
     "The value again; raises ValueError or TypeError if it is nothing that `encode_plain` makes."
     if isinstance(value, list): return [decode_plain(v) for v in value]
