@@ -209,6 +209,14 @@ def test_descriptors_that_a_run_closes_are_back_in_the_next(sandbox):
         assert [r.stdout for r in sandbox.programs(source, "12345", LIMITS, reuse=True)] == [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"]
 
 
+def test_an_input_costs_no_descriptor():
+    code = ("import resource; from z1.sandbox.sandbox import Limits, Sandbox\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+            "with Sandbox(1) as s: print({run.status for run in s.programs('print(input())', map(str, range(200)), Limits())})")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root())
+    assert done.stdout == "{'ok'}\n", done.stdout + done.stderr
+
+
 def test_a_program_may_not_change_the_next_input(sandbox):
     source = "import os\nos.chmod('/proc/self/fd/0', 0o600)\nopen('/proc/self/fd/0', 'w').write('9')\nprint(open(0).read())"
     for reuse in (False, True):

@@ -186,6 +186,7 @@ class ForkedChild(ChildPipes):
         rewrite(self.stdin, stdin)
         self.pid = os.fork()
         if self.pid == 0: enter_child(action, job, pipes, self.stdin)
+        os.close(pipes["feed"][0])                       # the child's: kept, it would cost a descriptor an input
         super().__init__(pipes, job["limits"])
         self.ended = os.pidfd_open(self.pid)
         for fd in (self.feed, *self.pipes): os.set_blocking(fd, False)
