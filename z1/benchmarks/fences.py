@@ -236,7 +236,7 @@ def find_program(
     prefill: str = "",         # how the protocol began the answer
     after_hint: bool = False,  # whether the window closed before it, perhaps in the middle of a block
 ) -> tuple[str | None, str]:
-    "The program in a text, or None, and by which rule: nothing is said of a Python block. ValueError if `which` is none of `CHOICE_RULES`."
+    "The program in a text, or None, and the rule (none for a Python block); ValueError if `which` is no `CHOICE_RULES`."
     if which not in CHOICE_RULES: raise ValueError(f"which is {which!r}; use one of {', '.join(CHOICE_RULES)}")
     if which == "longest": found = [(longest_run(to_lines(text)), "")]
     elif which in ("first", "last"): found = candidates(text, which, prefill, after_hint)
