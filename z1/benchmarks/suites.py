@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HINT', 'MATH_HINT', 'GRADINGS', 'BOXED', 'MATH500', 'CHOOSE', 'GPQA', 'LIVECODEBENCH', 'STEPS', 'BIGCODEBENCH',
-           'HUMANEVAL', 'MBPP', 'NANO_TEST', 'NANO_WORDS', 'BENCHMARKS', 'Protocol', 'Benchmark', 'ComputedRows',
-           'read_benchmark', 'load_benchmark', 'get_benchmark', 'count_tests', 'nano_test_rows', 'nano_words_rows']
+           'HUMANEVAL', 'MBPP', 'NANO_TEST', 'NANO_WORDS', 'BENCHMARKS', 'Protocol', 'ComputedRows', 'Benchmark',
+           'get_benchmark', 'read_benchmark', 'load_benchmark', 'count_tests', 'nano_test_rows', 'nano_words_rows']
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #b362ca84
 import ast, json
@@ -24,6 +24,7 @@ from ..nano.programs import ANSWER_LEAD, make_problems, make_word_problem
 HINT = "\n\nI overthought it, the final answer should be:\n\n"                   # `z1.window.HINT`
 MATH_HINT = "\n\nI overthought it, the final answer in \\boxed{} should be:\n\n"  # `z1.window.MATH_HINT`
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #17ee5acd
 @dataclass(frozen=True)
 class Protocol:
     "The circumstances of an answer: what surrounds the question and what limits the model."
@@ -45,6 +46,16 @@ class Protocol:
                 raise ValueError(f"Protocol.{name} is {getattr(self, name)!r}: use one of {', '.join(known)}")
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #e79c07c0
+@dataclass(frozen=True)
+class ComputedRows:
+    "Rows that are computed instead of read."
+    make: Callable[[], Iterable[dict]]
+
+    def rows(self, data=None) -> Iterator[tuple[str, dict]]:
+        "Yield (where it stands, row)."
+        return ((f"{self.make.__name__}, row {i}", row) for i, row in enumerate(self.make(), 1))
+
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #5df87015
 GRADINGS = ("maths", "choice", "code", "exact")
 
 @dataclass(frozen=True)
@@ -62,16 +73,6 @@ class Benchmark:
         if self.grading not in GRADINGS:
             raise ValueError(f"benchmark {self.name!r}: grading is {self.grading!r}: use one of {', '.join(GRADINGS)}")
 
-# %% ../../nbs/10_benchmarks/05_suites.ipynb #5df87015
-@dataclass(frozen=True)
-class ComputedRows:
-    "Rows that are computed instead of read."
-    make: Callable[[], Iterable[dict]]
-
-    def rows(self, data=None) -> Iterator[tuple[str, dict]]:
-        "Yield (where it stands, row)."
-        return ((f"{self.make.__name__}, row {i}", row) for i, row in enumerate(self.make(), 1))
-
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #761b7743
 def _problem(benchmark, where, row, seed):
     row = check_row(row, benchmark.columns, where)
@@ -83,6 +84,7 @@ def _problem(benchmark, where, row, seed):
         if not getattr(problem, name).strip(): raise ValueError(f"{where}: the {name} is empty; mend the row")
     return problem
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #1bd4d1ee
 def _check_count(benchmark, found, limit, partial):
     wanted = benchmark.size if limit is None else limit
     if not found: raise ValueError(f"{benchmark.name}: there are no rows; fetch its files again")
@@ -90,7 +92,14 @@ def _check_count(benchmark, found, limit, partial):
         raise ValueError(f"{benchmark.name}: {found} rows where {wanted} were expected; fetch its files again, or say "
                          "that this is a part: partial=True takes what is there, limit=N the first N rows")
 
-# %% ../../nbs/10_benchmarks/05_suites.ipynb #1bd4d1ee
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #9a3ee3a7
+def get_benchmark(benchmark: str | Benchmark) -> Benchmark:
+    "The benchmark of that name, or the object itself; raises ValueError with the names there are."
+    if isinstance(benchmark, Benchmark): return benchmark
+    if benchmark in BENCHMARKS: return BENCHMARKS[benchmark]
+    raise ValueError(f"unknown benchmark {benchmark!r}: use one of {', '.join(BENCHMARKS)}, or pass a Benchmark")
+
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #39116add
 def read_benchmark(
     benchmark: str | Benchmark,      # a name of `BENCHMARKS`, or an object
     data: str | Path | None = None,  # a folder with the files; default $Z1_DATA, and without it the hub
@@ -110,19 +119,13 @@ def read_benchmark(
         yield problem
     _check_count(benchmark, len(seen), limit, partial)
 
-# %% ../../nbs/10_benchmarks/05_suites.ipynb #9a3ee3a7
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #02f71dc1
 def load_benchmark(
     benchmark: str | Benchmark,  # a name of `BENCHMARKS`, or an object
     data: str | Path | None = None, limit: int | None = None, seed: int = 0, partial: bool = False,
 ) -> list[Problem]:
     "The problems of a benchmark as a list; the parameters and errors are those of `read_benchmark`."
     return list(read_benchmark(benchmark, data, limit, seed, partial))
-
-def get_benchmark(benchmark: str | Benchmark) -> Benchmark:
-    "The benchmark of that name, or the object itself; raises ValueError with the names there are."
-    if isinstance(benchmark, Benchmark): return benchmark
-    if benchmark in BENCHMARKS: return BENCHMARKS[benchmark]
-    raise ValueError(f"unknown benchmark {benchmark!r}: use one of {', '.join(BENCHMARKS)}, or pass a Benchmark")
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #ec134236
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -164,12 +167,6 @@ def _livecodebench(row, seed):
                 prompt=f"\n{_TASK}\n\nQuestion: {row['question_content']}\n\n{ask}\n```python\n{code}\n```\n\n")
 
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #fb5b5d4f
-_LEVELS = {"easy": 1, "medium": 2, "hard": 3}
-
-def _level(text):
-    if text not in _LEVELS: raise ValueError(f"{text!r:.60} is not one of {', '.join(_LEVELS)}; mend the row")
-    return _LEVELS[text]
-
 def _test(test):
     test = check_row(test if isinstance(test, dict) else {}, {"input": str, "output": str, "testtype": str}, "it")
     kind, given, wanted = test["testtype"], test["input"], test["output"]
@@ -184,13 +181,20 @@ def _tests(text):
         except ValueError as e: raise ValueError(f"test {i}: {e}; fetch the file again") from e
     return out
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #bc447c39
+_LEVELS = {"easy": 1, "medium": 2, "hard": 3}
+
+def _level(text):
+    if text not in _LEVELS: raise ValueError(f"{text!r:.60} is not one of {', '.join(_LEVELS)}; mend the row")
+    return _LEVELS[text]
+
 def _name(text):
     found = json.loads(text)
     name = found.get("func_name") if isinstance(found, dict) else None
     if not isinstance(name, str): raise ValueError("there is no func_name, but the tests call a function; mend the row")
     return name
 
-# %% ../../nbs/10_benchmarks/05_suites.ipynb #bc447c39
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #9c212d48
 def _gold(row):
     tests = [t for name in ("public_test_cases", "private_test_cases") for t in convert_field(row, name, _tests)]
     kinds, inputs, outputs = map(list, zip(*tests)) if tests else ([], [], [])
@@ -199,6 +203,7 @@ def _gold(row):
     if kinds[0] == "stdin": return dict(kind="stdin", inputs=inputs, outputs=outputs)
     return dict(kind="function", name=convert_field(row, "metadata", _name), arguments=inputs, outputs=outputs)
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #ef327806
 LIVECODEBENCH = Benchmark(
     "livecodebench-v5",
     Hub("livecodebench/code_generation_lite", tuple(f"test{i}.jsonl" for i in ("", 2, 3, 4, 5))), 880,
@@ -221,13 +226,13 @@ def count_tests(
     if not any(found.values()): raise ValueError("there is no test in it, no TestCase class with a test method; mend the row")
     return sum(map(len, found.values()))
 
-def _unittest(tests, count, entry): return json.dumps(dict(kind="unittest", tests=tests, count=count, entry=entry))
-
 # %% ../../nbs/10_benchmarks/05_suites.ipynb #32da6f63
 STEPS = "Please reason step by step."
 _SCRIPT = "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
 _BELOW = ("Below is a Python script with a self-contained function that solves the problem and passes corresponding "
           "tests:")
+
+def _unittest(tests, count, entry): return json.dumps(dict(kind="unittest", tests=tests, count=count, entry=entry))
 
 def _bigcodebench(row, seed):
     return dict(id=row["task_id"], prompt=f"{_SCRIPT}\n```\n{row['instruct_prompt'].strip()}\n```\n",
@@ -235,6 +240,7 @@ def _bigcodebench(row, seed):
                 answer=_unittest(row["test"], convert_field(row, "test", count_tests), row["entry_point"]),
                 reference=row["code_prompt"] + row["canonical_solution"])
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #09b6b603
 BIGCODEBENCH = Benchmark(
     "bigcodebench-hard", Hub("bigcode/bigcodebench-hard", ("data/v0.1.4-00000-of-00001.parquet",)), 148,
     dict.fromkeys(("task_id", "instruct_prompt", "code_prompt", "canonical_solution", "test", "entry_point"), str),
@@ -252,23 +258,26 @@ def _humaneval(row, seed):
     return dict(id=row["task_id"], prompt=f"{_WHOLE}\n\n```python\n{row['prompt'].strip()}\n```", difficulty=0,
                 answer=_unittest(tests, 1, row["entry_point"]), reference=row["prompt"] + row["canonical_solution"])
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #d94348c4
 HUMANEVAL = Benchmark(
     "humaneval", Hub("openai/openai_humaneval", ("openai_humaneval/test-00000-of-00001.parquet",)), 164,
     dict.fromkeys(("task_id", "prompt", "canonical_solution", "test", "entry_point"), str),
     _humaneval, "code", Protocol(system=STEPS, seconds=10.0))
 
-# %% ../../nbs/10_benchmarks/05_suites.ipynb #d94348c4
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #59623736
 def _entry(row):
     defined = [n.name for n in convert_field(row, "code", ast.parse).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     named = [n for n in defined if any(f"{n}(" in test for test in row["test_list"])]
     if not named: raise ValueError("field 'code': it defines nothing that test_list calls; mend the row")
     return named[0]
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #f22e7bc6
 def _asserts(tests):
     if not tests: raise ValueError("there are no tests; mend the row")
     return [f"    def test_{i}(self):\n{indent(ast.unparse(ast.parse(test.strip())), ' ' * 8)}"
             for i, test in enumerate(tests, 1)]
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #76412289
 def _mbpp(row, seed):
     methods = convert_field(row, "test_list", _asserts)
     head = "import unittest", row["test_setup_code"], "class TestAsserts(unittest.TestCase):"
@@ -278,6 +287,7 @@ def _mbpp(row, seed):
                        + "\n".join(row["test_list"]) + given,
                 answer=_unittest("\n".join([*head, *methods, ""]), len(methods), _entry(row)))
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #b5262ec5
 MBPP = Benchmark(
     "mbpp", Hub("google-research-datasets/mbpp", ("full/test-00000-of-00001.parquet",)), 500,
     {"task_id": int, "text": str, "code": str, "test_list": list[str], "test_setup_code": str},
@@ -292,6 +302,7 @@ def nano_words_rows() -> Iterable[dict]:
     "Rows of problems told in words, which no nano model has been trained on."
     return (asdict(make_word_problem(i, seed=1)) for i in range(100))
 
+# %% ../../nbs/10_benchmarks/05_suites.ipynb #15b84e6a
 _NANO = {"id": str, "prompt": str, "answer": str, "difficulty": int}
 
 def _nano(row, seed): return {name: row[name] for name in _NANO}
