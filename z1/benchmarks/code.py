@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LCB_PRELUDE', 'FUTURE', 'ANSWER_FIELDS', 'FAILURE_REASONS', 'TRIES', 'to_text', 'trim_lines', 'compare_strict',
-           'same_numbers', 'compare_lcb', 'same_value', 'compare_value', 'with_prelude', 'read_answer',
-           'failure_reason', 'judge_run', 'judge_all', 'judge_tests', 'widen_limits', 'confirmed_runs', 'SandboxGrader',
-           'ProgramGrader', 'CodeGrader']
+           'same_numbers', 'compare_lcb', 'same_value', 'compare_value', 'with_prelude', 'read_tests', 'failure_reason',
+           'judge_run', 'judge_all', 'judge_tests', 'widen_limits', 'confirmed_runs', 'SandboxGrader', 'ProgramGrader',
+           'CodeGrader']
 
 # %% ../../nbs/10_benchmarks/04_code.ipynb #f95bc032
 import json, os, re
@@ -93,7 +93,7 @@ def with_prelude(prelude: str, code: str) -> str:
 ANSWER_FIELDS = {"stdin": {"inputs": list, "outputs": list}, "function": {"name": str, "arguments": list, "outputs": list},
           "unittest": {"tests": str, "count": int}}
 
-def read_answer(answer: str) -> dict:  # `Problem.answer`
+def read_tests(answer: str) -> dict:  # `Problem.answer`
     "The tests in a problem's answer; raises ValueError that names what is wrong with it."
     try: gold = json.loads(answer)
     except (TypeError, ValueError) as e: raise ValueError(f"answer is no JSON ({e})") from e
@@ -239,7 +239,7 @@ class CodeGrader(ProgramGrader):
 
     def grade(self, text: str, problem: Problem, cut: bool, after_hint: bool) -> Grade:
         "The grade of one text; raises SandboxDied if one sandbox after the other dies."
-        gold, ended = read_answer(problem.answer), not cut or after_hint
+        gold, ended = read_tests(problem.answer), not cut or after_hint
         code, found = find_program(text, self.which, problem.prefill, after_hint) if ended else (None, "")
         tests, lenient = gold["kind"] == "unittest", None
         if code is None:
