@@ -60,7 +60,8 @@ def parse_formula(latex: str) -> list:
 def find_in_prose(text: str) -> list:
     "What math-verify finds in prose: an expression and its text; nothing if there is none."
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
-    return parse(tidy_latex(text), [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()], parsing_timeout=None)
+    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+    return parse(tidy_latex(text), configs, parsing_timeout=None)
 
 # %% ../../nbs/10_benchmarks/03_maths.ipynb #41892d33
 def readings_equal(gold: list, answer: list) -> bool:

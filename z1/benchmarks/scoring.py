@@ -39,7 +39,8 @@ def open_grader(
         with Sandbox(workers, tools=True) as sandbox, \
              CodeGrader(sandbox, limits, p.block, p.rule, prelude, workers=workers) as grader: yield grader
         return
-    make = {"maths": lambda: MathsGrader(workers), "choice": lambda: Grader(grade_choice), "exact": lambda: Grader(grade_exact)}
+    make = {"maths": lambda: MathsGrader(workers), "choice": lambda: Grader(grade_choice),
+            "exact": lambda: Grader(grade_exact)}
     with make[benchmark.grading]() as grader: yield grader
 
 # %% ../../nbs/10_benchmarks/06_scoring.ipynb #1454bae4
