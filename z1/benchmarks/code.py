@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['LCB_PRELUDE', 'FUTURE', 'ANSWER_FIELDS', 'FAILURE_REASONS', 'TRIES', 'to_text', 'trim_lines', 'compare_strict',
-           'same_numbers', 'compare_lcb', 'same_value', 'compare_value', 'with_prelude', 'read_answer',
-           'failure_reason', 'judge_run', 'judge_all', 'judge_tests', 'widen_limits', 'CodeGrader']
+           'same_numbers', 'compare_lcb', 'same_value', 'compare_value', 'with_prelude', 'read_tests', 'failure_reason',
+           'judge_run', 'judge_all', 'judge_tests', 'widen_limits', 'confirmed_runs', 'SandboxGrader', 'ProgramGrader',
+           'CodeGrader']
 
 # %% ../../nbs/10_benchmarks/04_code.ipynb #f95bc032
 import json, os, re
@@ -26,10 +27,12 @@ def to_text(got: bytes) -> str | None:
     try: return got.decode("utf-8")
     except UnicodeDecodeError: return None
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #9068479e
 def trim_lines(text: str) -> list[str]:
     "Lines without the blanks at their ends, and without blank lines at the end."
     return "\n".join(line.rstrip(" \t\r\f\v") for line in text.split("\n")).rstrip("\n").split("\n")
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #33c30c20
 def compare_strict(
     got: bytes,     # what the program printed
     expected: str,  # what it should have
@@ -38,11 +41,13 @@ def compare_strict(
     text = to_text(got)
     return text is not None and trim_lines(text) == trim_lines(expected)
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #8c226cf2
 def same_numbers(line: str, expected: str) -> bool:
     "Whether two lines are equal numbers, word by word."
     try: return [Decimal(w) for w in line.split()] == [Decimal(w) for w in expected.split()]
     except (InvalidOperation, ValueError): return False
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #ebcc7ff8
 def compare_lcb(
     got: bytes,     # what the program printed
     expected: str,  # what it should have
@@ -60,6 +65,7 @@ def same_value(got: object, expected: object) -> bool:
     if isinstance(got, dict): return got.keys() == expected.keys() and all(same_value(got[k], expected[k]) for k in got)
     return got == expected
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #4325d628
 def compare_value(
     got: object,       # what the function returned, as plain data
     expected: object,  # what it should have
@@ -72,7 +78,10 @@ def compare_value(
 _NAMED = ("string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys "
           "json")
 LCB_PRELUDE = "\n".join([*(f"from {m} import *" for m in f"{_NAMED} builtins typing".split()),
-                         *(f"import {m}" for m in _NAMED.split()), "sys.setrecursionlimit(50000)", "sys.set_int_max_str_digits(50000)", ""])
+                         *(f"import {m}" for m in _NAMED.split()), "sys.setrecursionlimit(50000)",
+                         "sys.set_int_max_str_digits(50000)", ""])
+
+# %% ../../nbs/10_benchmarks/04_code.ipynb #1fec9038
 FUTURE = re.compile(r"^from __future__ import .*$", re.MULTILINE)
 
 def with_prelude(prelude: str, code: str) -> str:
@@ -84,7 +93,7 @@ def with_prelude(prelude: str, code: str) -> str:
 ANSWER_FIELDS = {"stdin": {"inputs": list, "outputs": list}, "function": {"name": str, "arguments": list, "outputs": list},
           "unittest": {"tests": str, "count": int}}
 
-def read_answer(answer: str) -> dict:  # `Problem.answer`
+def read_tests(answer: str) -> dict:  # `Problem.answer`
     "The tests in a problem's answer; raises ValueError that names what is wrong with it."
     try: gold = json.loads(answer)
     except (TypeError, ValueError) as e: raise ValueError(f"answer is no JSON ({e})") from e
@@ -106,9 +115,11 @@ FAILURE_REASONS = {"exit": "exit status {code}", "error": "an exception", "timeo
 
 def failure_reason(run: Run) -> str:
     "Why a run is no success, in a few words, with the last line of an exception or how it tampered."
-    reason, said = FAILURE_REASONS.get(run.status, run.status).format(code=run.code), run.stderr.strip().rpartition("\n")[2]
-    return f"{reason}: {said[:100]}" if run.status in ("error", "tampered") and said else reason
+    reason = FAILURE_REASONS.get(run.status, run.status).format(code=run.code)
+    last_line = run.stderr.strip().rpartition("\n")[2]
+    return f"{reason}: {last_line[:100]}" if run.status in ("error", "tampered") and last_line else reason
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #4bbe2779
 def judge_run(run: Run | None, kind: str, expected: object) -> tuple[bool, bool, str]:
     "Strict verdict, lenient verdict and reason of one test; no run at all is a failed one."
     if run is None: return False, False, "did not run"
@@ -130,6 +141,7 @@ def judge_all(runs: Iterator[Run], kind: str, outputs: list) -> dict[str, str]: 
         if len(failed) == 2: break
     return failed
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #ac5e4976
 def judge_tests(run: Run, count: int) -> str:  # count: of tests that must run
     "The first failure of unittest classes; empty if all ran and passed."
     if run.status != "ok" or not isinstance(run.value, dict): return failure_reason(run)
@@ -142,9 +154,75 @@ def widen_limits(limits: Limits, outputs: list) -> Limits:
     longest = max(len(o if isinstance(o, str) else json.dumps(o)) for o in outputs)
     return replace(limits, output=max(limits.output, longest // 256))
 
+# %% ../../nbs/10_benchmarks/04_code.ipynb #a9a1d13f
+def confirmed_runs(
+    sandbox: Sandbox,
+    code: str,           # the program
+    inputs: list[str],   # of the tests
+    outputs: list[str],  # that are expected
+    limits: Limits,      # of one test
+) -> Iterator[Run]:
+    "Runs that share a process while they are right; whatever else happens is tried again, and then each has its own."
+    with closing(sandbox.programs(code, inputs, limits, reuse=True)) as runs:
+        for i, (run, expected) in enumerate(zip(runs, outputs)):
+            if not judge_run(run, "stdin", expected)[0] and (i or run.status != "timeout"): break
+            yield run
+        else: return
+    yield from sandbox.programs(code, inputs[i:], limits)
+
+# %% ../../nbs/10_benchmarks/04_code.ipynb #c15bad0c
 TRIES = 3  # sandboxes that may die under a job before this is an error
 
-class CodeGrader(ParallelGrader):
+class SandboxGrader(ParallelGrader):
+    "Grades in a sandbox; a job runs again if the sandbox died under it."
+    def __init__(self,
+            sandbox: Sandbox,            # where programs run; whoever made it closes it
+            workers: int | None = None,  # problems at a time; None: as many as there are processors
+    ):
+        super().__init__(workers or len(os.sched_getaffinity(0)))
+        self.sandbox = sandbox
+
+    def insist(self, run: Callable, code: str, gold: dict):
+        "Run something again if the sandbox died under it."
+        for left in reversed(range(TRIES)):
+            try: return run(code, gold)
+            except SandboxDied:
+                if self.closing or not left: raise
+
+    def unless_closed(self, run: Run) -> Run:
+        "The run; raises CancelledError if nobody wants it any more."
+        if self.closing: raise CancelledError("the grader was closed")
+        return run
+
+# %% ../../nbs/10_benchmarks/04_code.ipynb #6f2bb4d2
+class ProgramGrader(SandboxGrader):
+    "Runs a program on the tests of a problem."
+    def __init__(self,
+            sandbox: Sandbox,            # where programs run; whoever made it closes it
+            limits: Limits = Limits(),   # of one test; of all tests together where they are unittest classes
+            prelude: str = "",           # code to run before every program, e.g. LCB_PRELUDE
+            workers: int | None = None,  # problems at a time; None: as many as there are processors
+    ):
+        super().__init__(sandbox, workers)
+        self.limits, self.prelude = limits, prelude
+
+    def run_programs(self, code: str, gold: dict) -> dict[str, str]:
+        "The first failure by each rule of a program or a function."
+        limits = widen_limits(self.limits, gold["outputs"])
+        if gold["kind"] == "function":
+            runs = self.sandbox.calls(code, gold["name"], gold["arguments"], limits, prelude=self.prelude)
+        else:
+            program = with_prelude(self.prelude, code)
+            runs = confirmed_runs(self.sandbox, program, gold["inputs"], gold["outputs"], limits)
+        with closing(runs): return judge_all(map(self.unless_closed, runs), gold["kind"], gold["outputs"])
+
+    def run_tests(self, code: str, gold: dict) -> str:
+        "The first failure of unittest classes, or nothing."
+        run = self.sandbox.tests(with_prelude(self.prelude, code), gold["tests"], self.limits)
+        return judge_tests(run, gold["count"])
+
+# %% ../../nbs/10_benchmarks/04_code.ipynb #9001dc05
+class CodeGrader(ProgramGrader):
     "Grades programs by running them in a sandbox; `correct` follows one rule, `lenient` is LiveCodeBench's."
     def __init__(self,
             sandbox: Sandbox,           # where programs run; whoever made it closes it
@@ -156,53 +234,19 @@ class CodeGrader(ParallelGrader):
     ):
         if rule not in ("strict", "lcb"): raise ValueError(f"rule is {rule!r}; use 'strict' or 'lcb'")
         extract_code("", which)
-        super().__init__(workers or len(os.sched_getaffinity(0)))
-        self.sandbox, self.limits, self.which, self.rule = sandbox, limits, which, rule
-        self.prelude = prelude
+        super().__init__(sandbox, limits, prelude, workers)
+        self.which, self.rule = which, rule
 
     def grade(self, text: str, problem: Problem, cut: bool, after_hint: bool) -> Grade:
         "The grade of one text; raises SandboxDied if one sandbox after the other dies."
-        gold, ended = read_answer(problem.answer), not cut or after_hint
+        gold, ended = read_tests(problem.answer), not cut or after_hint
         code, found = find_program(text, self.which, problem.prefill, after_hint) if ended else (None, "")
         tests, lenient = gold["kind"] == "unittest", None
-        if code is None: return Grade(None, False, Verdict.CUT if cut else Verdict.NO_ANSWER, found, None if tests else False)
+        if code is None:
+            return Grade(None, False, Verdict.CUT if cut else Verdict.NO_ANSWER, found, None if tests else False)
         if tests: reason = self.insist(self.run_tests, code, gold)
         else:
             failed = self.insist(self.run_programs, code, gold)
             reason, lenient = failed.get(self.rule, ""), "lcb" not in failed
         detail = "; ".join(filter(None, (reason, found and f"the program is {found}")))
         return Grade(code, not reason, Verdict.WRONG if reason else Verdict.CORRECT, detail, lenient)
-
-    def insist(self, run: Callable, code: str, gold: dict):
-        "Run something again if the sandbox died under it."
-        for left in reversed(range(TRIES)):
-            try: return run(code, gold)
-            except SandboxDied:
-                if self.closing or not left: raise
-
-    def run_programs(self, code: str, gold: dict) -> dict[str, str]:
-        "The first failure by each rule of a program or a function."
-        limits = widen_limits(self.limits, gold["outputs"])
-        if gold["kind"] == "function":
-            runs = self.sandbox.calls(code, gold["name"], gold["arguments"], limits, prelude=self.prelude)
-        else: runs = self.confirmed(with_prelude(self.prelude, code), gold["inputs"], gold["outputs"], limits)
-        with closing(runs): return judge_all(map(self.unless_closed, runs), gold["kind"], gold["outputs"])
-
-    def confirmed(self, code: str, inputs: list[str], outputs: list[str], limits: Limits) -> Iterator[Run]:
-        "Runs that share a process while they are right; whatever else happens is tried again, and then each has its own."
-        with closing(self.sandbox.programs(code, inputs, limits, reuse=True)) as runs:
-            for i, (run, expected) in enumerate(zip(runs, outputs)):
-                if not judge_run(run, "stdin", expected)[0] and (i or run.status != "timeout"): break
-                yield run
-            else: return
-        yield from self.sandbox.programs(code, inputs[i:], limits)
-
-    def unless_closed(self, run: Run) -> Run:
-        "The run; raises CancelledError if nobody wants it any more."
-        if self.closing: raise CancelledError("the grader was closed")
-        return run
-
-    def run_tests(self, code: str, gold: dict) -> str:
-        "The first failure of unittest classes, or nothing."
-        run = self.sandbox.tests(with_prelude(self.prelude, code), gold["tests"], self.limits)
-        return judge_tests(run, gold["count"])

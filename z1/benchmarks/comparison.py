@@ -34,8 +34,8 @@ def one_run(
     for column in ("model", "policy", "window", "benchmark"):
         if len(found := samples[column].unique()) > 1:
             raise ValueError(f"run {name} mixes the {column}s {', '.join(map(str, sorted(found)))}; select one")
-    if len(odd := samples[~samples.verdict.isin(VERDICTS)]):
-        raise ValueError(f"run {name}, problem {odd.problem_id.iloc[0]}: unknown verdict {odd.verdict.iloc[0]!r}")
+    if len(unknown := samples[~samples.verdict.isin(VERDICTS)]):
+        raise ValueError(f"run {name}, problem {unknown.problem_id.iloc[0]}: unknown verdict {unknown.verdict.iloc[0]!r}")
     key = ["problem_id", "seed", "sample"]
     if len(twice := samples[samples.duplicated(key)]):
         raise ValueError(f"run {name} has a sample twice: {dict(twice[key].astype(str).iloc[0])}; drop the second")
@@ -48,11 +48,11 @@ def same_problems(a: pd.DataFrame, b: pd.DataFrame):
     if (x := a.benchmark.iloc[0]) != (y := b.benchmark.iloc[0]):
         raise ValueError(f"run a is on benchmark {x} and run b on {y}; compare runs on the same one")
     counts = pd.DataFrame({"a": a.groupby("problem_id").size(), "b": b.groupby("problem_id").size()}).fillna(0)
-    if len(odd := counts[counts.a != counts.b]):
-        have, problem = odd.iloc[0].astype(int), odd.index[0]
+    if len(unequal := counts[counts.a != counts.b]):
+        have, problem = unequal.iloc[0].astype(int), unequal.index[0]
         if not have.min():
             raise ValueError(f"problem {problem} is missing from run {'b' if have.a else 'a'}; "
-                             f"{len(odd)} problems differ: finish the run or select those that both have")
+                             f"{len(unequal)} problems differ: finish the run or select those that both have")
         raise ValueError(f"problem {problem} has {have.a} samples in run a and {have.b} in run b; use as many of both")
     if counts.a.nunique() > 1:
         raise ValueError(f"problem {counts.a.idxmin()} has {int(counts.a.min())} samples, others more; finish the run")
@@ -63,6 +63,7 @@ def verdict_shares(samples: pd.DataFrame, by: str) -> pd.DataFrame:  # rows of s
     shares = samples.groupby(by).verdict.value_counts(normalize=True).unstack(fill_value=0)
     return shares.reindex(columns=VERDICTS, fill_value=0.)
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #6e2c38f3
 @dataclass(frozen=True)
 class Side:
     "What one run did."
@@ -81,7 +82,7 @@ class Side:
         return cls(name, estimate(rows.groupby("problem_id").correct.mean()), parts, int(rows.total_tokens.sum()),
                    float(rows.cut.mean()), shares)
 
-# %% ../../nbs/10_benchmarks/07_comparison.ipynb #6e2c38f3
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #aa2f3066
 def difference_interval(
     d,  # (P,) score of b minus score of a, one a problem
 ) -> tuple[float, float]:
@@ -101,6 +102,7 @@ class Flip:
     links: tuple[str, str]
     better: str                      # "a" or "b"
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #37ccc9be
 def sample_link(row, source: str) -> str:  # a row of `one_run` as a namedtuple, and the file it came from
     "Where a sample can be looked up: `<ledger path>#<key>`, or `<path>, row <n>`; empty without a source."
     if not source: return ""
@@ -108,6 +110,7 @@ def sample_link(row, source: str) -> str:  # a row of `one_run` as a namedtuple,
     key = getattr(row, "key", f"{row.policy}@{row.window}/{row.problem_id}/{row.sample}")
     return f"{source}#{key}"
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #6343f406
 def flips(a: pd.DataFrame, b: pd.DataFrame, sources: tuple[str, str] = ("", "")) -> list[Flip]:  # of `one_run`
     "Every attempt that only one of two runs got right, by problem."
     def plain(answer): return None if pd.isna(answer) else str(answer)
@@ -121,18 +124,20 @@ def markdown_table(head: list[str], rows: list[list]) -> str:
     def cell(x): return " ".join(str(x).replace("|", "\\|").split())
     return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in (head, ["---"] * len(head), *rows))
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #1b7fc79b
 def answer_cell(answer: str | None, most: int = 60) -> str:  # letters
     "An answer for a table cell: quoted, shortened, `none` if there is none."
     if answer is None: return "none"
     text = answer if len(answer) <= most else answer[:most] + "…"
     return f"`{text.replace('`', chr(39))}`" if text.strip() else "(empty)"
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #fad2767c
 def link_cell(link: str) -> str:  # of `sample_link`
     "A link in Markdown, its path quoted; the row of a file is named beside it."
     path, comma, row = link.partition(", row ")
     return f"[sample]({quote(path, safe='/#@:')}){comma}{row}" if link else ""
 
-# %% ../../nbs/10_benchmarks/07_comparison.ipynb #1b7fc79b
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #4d4ea460
 def overview_table(a: Side, b: Side, answers: int) -> str:  # answers: samples of each run
     "Both sides as a table."
     def row(label, show): return [label, show(a), show(b)]
@@ -144,13 +149,14 @@ def overview_table(a: Side, b: Side, answers: int) -> str:  # answers: samples o
         row("window closed", lambda s: f"{s.closed:.1%}"),
         *(row(f"samples `{v}`", lambda s: f"{s.verdicts[v]:.1%}") for v in VERDICTS)])
 
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #bdf6b7af
 def flip_table(flips: list[Flip], a: str, b: str) -> str:  # names of the runs
     "Every flip as a row of a table: what became of b, and what each answered."
     head = ["problem", "attempt", b, *(f"{name}: {x}" for name in (a, b) for x in ("answer", "verdict", "sample"))]
     return markdown_table(head, [[f.problem_id, f.attempt, "won" if f.better == "b" else "lost", *(
         cell for i in (0, 1) for cell in (answer_cell(f.answers[i]), f.verdicts[i], link_cell(f.links[i])))] for f in flips])
 
-# %% ../../nbs/10_benchmarks/07_comparison.ipynb #fad2767c
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #90e70532
 @dataclass(frozen=True)
 class Comparison:
     "Two runs on the same problems."
@@ -180,7 +186,7 @@ class Comparison:
         return "\n\n".join([f"# {b} against {a}", self.summary(),
                             overview_table(self.a, self.b, self.problems * self.samples), "## Flips", flips]) + "\n"
 
-# %% ../../nbs/10_benchmarks/07_comparison.ipynb #4d4ea460
+# %% ../../nbs/10_benchmarks/07_comparison.ipynb #8763e62d
 def compare(
     a: pd.DataFrame, b: pd.DataFrame,       # rows of samples.parquet, one run each, on the same problems
     names: tuple[str, str] = ("a", "b"),    # of the runs, for the report

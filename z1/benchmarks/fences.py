@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IDLE', 'MARK', 'CONTAINER', 'PYTHON', 'LOOK', 'CHOICE_RULES', 'FENCED', 'syntax_fault', 'is_unfinished', 'has_effect',
-           'is_program', 'Fence', 'may_open', 'names_language', 'may_end', 'fences', 'content_between', 'closing_fence',
+           'is_program', 'Fence', 'fences', 'may_open', 'names_language', 'may_end', 'content_between', 'closing_fence',
            'Block', 'to_lines', 'all_blocks', 'run_of_lines_end', 'longest_run', 'blocks', 'rank_blocks',
            'between_fences', 'program_runs', 'candidates', 'find_program', 'extract_code']
 
@@ -24,6 +24,7 @@ def syntax_fault(code: str, flags: int = 0) -> SyntaxError | None:
     except SyntaxError as e: return e
     except (ValueError, MemoryError, RecursionError) as e: return SyntaxError(str(e))  # half a character, 100,000 brackets
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #c81d873e
 def is_unfinished(code: str) -> bool:
     "Whether more lines might make a text Python: a string, a bracket or a body is open at its end."
     return "incomplete input" in str(syntax_fault(code, UNFINISHED))
@@ -35,6 +36,7 @@ def has_effect(statement: ast.stmt) -> bool:
     "Whether a statement does something: imports, defines, assigns, calls."
     return isinstance(statement.value, ast.Call) if isinstance(statement, ast.Expr) else not isinstance(statement, IDLE)
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #ec592294
 def is_program(code: str) -> bool:
     "Whether a text is Python that does something."
     return not syntax_fault(code) and any(map(has_effect, ast.parse(code, "<answer>").body))
@@ -44,6 +46,7 @@ MARK = re.compile(r"`{3,}|~{3,}")
 CONTAINER = re.compile(r"(?:[ \t]|>|[-*+][ \t]|\d{1,9}[.)][ \t])*")  # a quotation, a list item, or blanks
 PYTHON = re.compile(r"[\W_]*(?:\S*\.py|i?py(?:thon)?[\d.]*)(?!\w)", re.IGNORECASE)  # python, py3, {.python}, main.py
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #547e40e6
 @dataclass(frozen=True)
 class Fence:
     "A fence, and what stands around it."
@@ -57,21 +60,7 @@ class Fence:
     @property
     def kind(self) -> str: return "python" if PYTHON.match(self.after) else "other" if self.after.strip() else ""
 
-# %% ../../nbs/10_benchmarks/02_fences.ipynb #547e40e6
-def may_open(fence: Fence) -> bool:
-    "Whether a block may begin at a fence."
-    if "`" in fence.after or MARK.search(fence.before): return False
-    return fence.own or bool(re.fullmatch(r"[\w.+#{}-]*", fence.after.rstrip())) or fence.kind == "python" and len(fence.after.split()) == 1
-
-def names_language(fence: Fence) -> bool:
-    "Whether a fence names a language, and so begins a block even where another one is open."
-    return may_open(fence) and (fence.kind == "python" or bool(re.fullmatch(r"[a-z][\w+#-]*\s*", fence.after)))
-
-def may_end(fence: Fence, start: Fence) -> bool:
-    "Whether a block that begins at `start` may end at a fence; what begins a Python block ends any other one."
-    same = fence.mark[0] == start.mark[0] and len(fence.mark) >= len(start.mark)
-    return same or start.kind != "python" and fence.kind == "python" and names_language(fence)
-
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #1535dfaa
 def fences(lines: list[str]) -> Iterator[Fence]:
     "The fences of a text in order: the first and the last of every line; tildes only where they begin the line."
     for i, line in enumerate(lines):
@@ -80,6 +69,24 @@ def fences(lines: list[str]) -> Iterator[Fence]:
             fence = Fence(i, line[:m.start()], m[0], line[m.end():])
             if fence.own or m[0][0] == "`": yield fence
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #231ffd4c
+def may_open(fence: Fence) -> bool:
+    "Whether a block may begin at a fence."
+    if "`" in fence.after or MARK.search(fence.before): return False
+    one_word = re.fullmatch(r"[\w.+#{}-]*", fence.after.rstrip())
+    return fence.own or bool(one_word) or fence.kind == "python" and len(fence.after.split()) == 1
+
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #47057827
+def names_language(fence: Fence) -> bool:
+    "Whether a fence names a language, and so begins a block even where another one is open."
+    return may_open(fence) and (fence.kind == "python" or bool(re.fullmatch(r"[a-z][\w+#-]*\s*", fence.after)))
+
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #a3ad93ee
+def may_end(fence: Fence, start: Fence) -> bool:
+    "Whether a block that begins at `start` may end at a fence; what begins a Python block ends any other one."
+    same = fence.mark[0] == start.mark[0] and len(fence.mark) >= len(start.mark)
+    return same or start.kind != "python" and fence.kind == "python" and names_language(fence)
+
 # %% ../../nbs/10_benchmarks/02_fences.ipynb #cc40ff67
 def content_between(
     lines: list[str],
@@ -87,11 +94,12 @@ def content_between(
     end: Fence | None,  # where it ends; None: with the text
 ) -> str:
     "What stands between two fences."
-    box = CONTAINER.match(start.before)[0]
-    quote = re.compile(rf"(?:[ \t]*>){{0,{box.count('>')}}}")
+    container = CONTAINER.match(start.before)[0]
+    quote = re.compile(rf"(?:[ \t]*>){{0,{container.count('>')}}}")
     body = lines[start.line + 1 : end and end.line] + ([end.before] if end and not end.own else [])
     body = [line[quote.match(line).end():] for line in body]
-    width = min([len(box) - quote.match(box).end(), *(len(line) - len(line.lstrip()) for line in body if line.strip())])
+    indents = (len(line) - len(line.lstrip()) for line in body if line.strip())
+    width = min([len(container) - quote.match(container).end(), *indents])
     return "\n".join(line[width:] for line in body)
 
 # %% ../../nbs/10_benchmarks/02_fences.ipynb #6c8d46e4
@@ -103,10 +111,10 @@ def closing_fence(
     later: Iterator[Fence],  # fences after it, in order
 ) -> Fence | None:
     "The fence that ends a block; None if it is open to the end of the text."
-    fit = list(islice((f for f in later if may_end(f, start)), LOOK))
-    own, behind = [f for f in fit if f.own], [f for f in reversed(fit) if not f.own]
+    possible = list(islice((f for f in later if may_end(f, start)), LOOK))
+    own, behind = [f for f in possible if f.own], [f for f in reversed(possible) if not f.own]
     if start.kind == "other": return own[0] if own else None
-    for fence in own if len(fit) == LOOK else [*own, None]:
+    for fence in own if len(possible) == LOOK else [*own, None]:
         code = content_between(lines, start, fence)
         if not syntax_fault(code): return fence
         if not is_unfinished(code): break
@@ -125,6 +133,7 @@ def to_lines(text: str) -> list[str]:
     "The lines of a text, whichever system it comes from."
     return text.replace("\r\n", "\n").split("\n")
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #3c1c854b
 def all_blocks(lines: list[str]) -> Iterator[Block]:
     "The fenced blocks in some lines, in order."
     marks, at = [*fences(lines)], 0
@@ -133,15 +142,20 @@ def all_blocks(lines: list[str]) -> Iterator[Block]:
         if not may_open(start): continue
         end = closing_fence(lines, start, islice(marks, at, None))
         code, stop = content_between(lines, start, end), end.line + 1 if end else len(lines)
-        if syntax_fault(code) and not syntax_fault(longer := "\n".join([PYTHON.sub("", start.after, count=1).strip(), code])): code = longer
-        yield Block(start.kind, range(start.line, stop), code, bool(end and not names_language(end)) or not syntax_fault(code))
+        with_fence_line = "\n".join([PYTHON.sub("", start.after, count=1).strip(), code])
+        if syntax_fault(code) and not syntax_fault(with_fence_line): code = with_fence_line
+        sound = bool(end and not names_language(end)) or not syntax_fault(code)
+        yield Block(start.kind, range(start.line, stop), code, sound)
         at = marks.index(end, at) + (not names_language(end)) if end else len(marks)
 
 # %% ../../nbs/10_benchmarks/02_fences.ipynb #cddf7ea8
 def run_of_lines_end(lines: list[str], at: int) -> tuple[int, int]:
     "Where the run of lines from `at` on that is Python ends (`at` if there is none), and how many lines it took to see that."
     size = 8
-    while at + size < len(lines) and (not syntax_fault(part := "\n".join(lines[at:at + size])) or is_unfinished(part)): size *= 2
+    while at + size < len(lines):
+        head = "\n".join(lines[at:at + size])
+        if syntax_fault(head) and not is_unfinished(head): break
+        size *= 2
     end = min(at + size, len(lines))
     for _ in range(20):
         if not (error := syntax_fault("\n".join(lines[at:end]))): return end, size
@@ -149,6 +163,7 @@ def run_of_lines_end(lines: list[str], at: int) -> tuple[int, int]:
         if end <= at: break
     return at, size
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #8ae5165f
 def longest_run(lines: list[str]) -> str | None:
     "The longest run of lines that is a program, not counting blank ones; None if there is none."
     best, most, at, work = None, 0, 0, 0
@@ -199,6 +214,7 @@ def program_runs(text: str, found: list[Block]) -> Iterator[str | None]:
     yield longest_run(lines)
     if MARK.search(text): yield longest_run([FENCED.sub("", line) for line in lines])
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #9c4c8d08
 def candidates(text: str, which: str, prefill: str, after_hint: bool) -> Iterator[tuple[str | None, str]]:
     "What may be the program of a text, the likeliest first, each with the rule that finds it."
     opening, bare = "```python\n" if after_hint else prefill, "" if prefill else "in a block without a language"
@@ -213,20 +229,21 @@ def candidates(text: str, which: str, prefill: str, after_hint: bool) -> Iterato
     for b in plain if after_hint else going_on or plain:
         if b.kind != "other": yield b.code, "in a block that is no Python"
 
-# %% ../../nbs/10_benchmarks/02_fences.ipynb #9c4c8d08
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #9dc31fa4
 def find_program(
     text: str,                 # what the model wrote; after a hint, only what follows the hint
     which: str = "first",      # one of `CHOICE_RULES`
     prefill: str = "",         # how the protocol began the answer
     after_hint: bool = False,  # whether the window closed before it, perhaps in the middle of a block
 ) -> tuple[str | None, str]:
-    "The program in a text, or None, and by which rule: nothing is said of a Python block. ValueError if `which` is none of `CHOICE_RULES`."
+    "The program in a text, or None, and the rule (none for a Python block); ValueError if `which` is no `CHOICE_RULES`."
     if which not in CHOICE_RULES: raise ValueError(f"which is {which!r}; use one of {', '.join(CHOICE_RULES)}")
     if which == "longest": found = [(longest_run(to_lines(text)), "")]
     elif which in ("first", "last"): found = candidates(text, which, prefill, after_hint)
     else: found = [(between_fences(text.split("\n"), which == "lcb-first"), "")]
     return next(((code, rule) for code, rule in found if code), (None, "no program was found, in a block or outside"))
 
+# %% ../../nbs/10_benchmarks/02_fences.ipynb #fb7becd5
 def extract_code(text: str, which: str = "first") -> str | None:
     "The program in a text, or None; the parameters and errors are those of `find_program`."
     return find_program(text, which)[0]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_BYTES', 'READERS', 'file_ending', 'read_rows', 'check_row', 'convert_field', 'pickled_text', 'inflate',
-           'unpacked_json', 'Hub']
+           'unpacked_json', 'HubFiles', 'Hub']
 
 # %% ../../nbs/10_benchmarks/01_files.ipynb #aa534127
 import base64, csv, gzip, json, os, pickletools, re, zlib
@@ -28,9 +28,9 @@ _BLANK = re.compile("[\ufeff\\s]*")
 
 def _values(text):
     "The JSON values that stand in a text one after another."
-    decode, at = json.JSONDecoder().raw_decode, 0
-    while (at := _BLANK.match(text, at).end()) < len(text):
-        value, at = decode(text, at)
+    decode, position = json.JSONDecoder().raw_decode, 0
+    while (position := _BLANK.match(text, position).end()) < len(text):
+        value, position = decode(text, position)
         yield value
 
 def _json(path):
@@ -39,6 +39,7 @@ def _json(path):
         if isinstance(value, dict) and isinstance(value.get("data"), list): value = value["data"]
         yield from value if isinstance(value, list) else [value]
 
+# %% ../../nbs/10_benchmarks/01_files.ipynb #5c545ca6
 def _jsonl(path):
     with _text(path) as f:
         lines = (line for raw in f if (line := raw.strip("\ufeff \t\r\n")))
@@ -46,17 +47,18 @@ def _jsonl(path):
             if n == 0 and (line[0] == "[" or line == "{"): return (yield from _json(path))  # one row is not one line
             yield json.loads(line)
 
-# %% ../../nbs/10_benchmarks/01_files.ipynb #5c545ca6
+# %% ../../nbs/10_benchmarks/01_files.ipynb #15e9dd23
 MOST_BYTES = 1 << 30  # characters or bytes that one field may hold
-_ALONE = Lock()
+_CSV_LIMIT = Lock()
 
 def _next(rows):
     "The next row of a CSV file, however long its fields; None at the end."
-    with _ALONE:
+    with _CSV_LIMIT:
         before = csv.field_size_limit(MOST_BYTES)
         try: return next(rows, None)
         finally: csv.field_size_limit(before)
 
+# %% ../../nbs/10_benchmarks/01_files.ipynb #bbed5c0a
 def _csv(path):
     with _text(path) as f:
         head = next((line.lstrip("\ufeff") for line in f if line.strip() and not line.startswith(("sep=", "#TYPE "))), "")
@@ -65,7 +67,7 @@ def _csv(path):
             if None in row or None in row.values(): raise ValueError("more or fewer values than there are columns")
             if any(row.values()): yield row
 
-# %% ../../nbs/10_benchmarks/01_files.ipynb #15e9dd23
+# %% ../../nbs/10_benchmarks/01_files.ipynb #b96439a9
 def _parquet(path):
     from pyarrow.parquet import ParquetFile
     with ParquetFile(path) as f:
@@ -78,7 +80,7 @@ def file_ending(path: str | Path) -> str:
     path = Path(path)
     return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
 
-# %% ../../nbs/10_benchmarks/01_files.ipynb #bbed5c0a
+# %% ../../nbs/10_benchmarks/01_files.ipynb #1966b771
 _TORN = "the file is torn or of another kind: mend it or fetch it again"
 _ENCODING = "if the file is whole, it is not in UTF-8: save it as UTF-8 (Excel: CSV UTF-8)"
 
@@ -165,18 +167,11 @@ def unpacked_json(
 
 # %% ../../nbs/10_benchmarks/01_files.ipynb #0b61c51a
 @dataclass(frozen=True)
-class Hub:
-    "Files of a data set on the Hugging Face hub, or the same files in a folder."
+class HubFiles:
+    "Files of a data set on the Hugging Face hub, and where they lie in a folder."
     repository: str           # "owner/name"
     files: tuple[str, ...]    # read in this order
     revision: str = "main"    # a branch, a tag or a commit
-
-    def rows(self,
-            data: str | Path | None = None,  # the folder; default $Z1_DATA, and without it the hub
-    ) -> Iterator[tuple[str, dict]]:
-        "Yield (where it stands, row); a file is looked for when its turn comes. Raises ValueError if it is missing."
-        data = data or os.environ.get("Z1_DATA")
-        for name in self.files: yield from read_rows(self.local(name, Path(data)) if data else self.download(name))
 
     def local(self, name: str, data: Path) -> Path:
         "The file in a folder; raises ValueError if it is missing."
@@ -185,6 +180,21 @@ class Hub:
         if found := next((p for p in forms if p.is_file()), None): return found
         raise ValueError(f"{path}: there is no such file; put it there with `{self._command(data)}`, "
                          "or name no folder (data, Z1_DATA) and it is fetched from the hub")
+
+    def _command(self, data):
+        return (f"hf download {self.repository} {' '.join(self.files)} --repo-type dataset "
+                f"--local-dir {Path(data)/self.repository}")
+
+# %% ../../nbs/10_benchmarks/01_files.ipynb #de55cb26
+@dataclass(frozen=True)
+class Hub(HubFiles):
+    "Files of a data set on the Hugging Face hub, or the same files in a folder."
+    def rows(self,
+            data: str | Path | None = None,  # the folder; default $Z1_DATA, and without it the hub
+    ) -> Iterator[tuple[str, dict]]:
+        "Yield (where it stands, row); a file is looked for when its turn comes. Raises ValueError if it is missing."
+        data = data or os.environ.get("Z1_DATA")
+        for name in self.files: yield from read_rows(self.local(name, Path(data)) if data else self.download(name))
 
     def download(self, name: str) -> Path:
         "The file from the hub or its cache; raises ValueError if neither has it."
@@ -195,7 +205,3 @@ class Hub:
             raise ValueError(f"{self.repository}/{name}: cannot be fetched from the hub ({type(e).__name__}); go "
                              "online (if the data set is gated, accept its terms on its page and run `hf auth login`), "
                              f"or fetch it elsewhere with `{self._command('FOLDER')}` and set Z1_DATA=FOLDER") from e
-
-    def _command(self, data):
-        return (f"hf download {self.repository} {' '.join(self.files)} --repo-type dataset "
-                f"--local-dir {Path(data)/self.repository}")

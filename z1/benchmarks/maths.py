@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['WRITTEN', 'WORKER_START', 'tidy_latex', 'bare_formula', 'stated_answers', 'parse_formula', 'find_in_prose',
-           'readings_equal', 'judge_answer', 'serve_judgements', 'Worker', 'MathsGrader']
+           'readings_equal', 'judge_answer', 'serve_judgements', 'WorkerProcess', 'Worker', 'MathsWorkers',
+           'MathsGrader']
 
 # %% ../../nbs/10_benchmarks/03_maths.ipynb #e191e190
 import json, os, queue, re, resource, signal, subprocess, sys
@@ -28,6 +29,7 @@ WRITTEN = [(re.compile(pattern), plain) for pattern, plain in (
     (r"(?<=\d) +(?=i(?![a-zA-Z]))", ""), (r"∞", r"\\infty "),                                         # 5\,i
     (r"(?<!\.)(?<!\\right) ?[.。](?=[\s}]*$)", ""))]                                                  # 7.  \text{east.}
 
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #63be3a7b
 def tidy_latex(latex: str) -> str:
     "A formula in the way that math-verify reads: plain spaces, \\circ, \\sqrt with braces, no full stop."
     for pattern, plain in WRITTEN: latex = pattern.sub(plain, latex)
@@ -39,13 +41,14 @@ def bare_formula(line: str) -> str:
     bare = tidy_latex(re.sub(r"\\[()\[\]]|\$", "", line).strip(" .*:"))
     return "" if re.search(r"[^\W\d_]{2}", COMMAND.sub(" ", bare)) else bare
 
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #07780b24
 def stated_answers(text: str, after_hint: bool = False) -> tuple[list[str], str]:
     "The formulas that a text gives as its answers, in order; if none, the part that math-verify may search."
     if boxed := boxed_texts(text): return boxed, ""
-    said = list(ANSWER.finditer(text))
-    lines = [m[1] for m in said] or (first_line(text) if after_hint else [])
+    statements = list(ANSWER.finditer(text))
+    lines = [m[1] for m in statements] or (first_line(text) if after_hint else [])
     if lines and bare_formula(lines[-1]): return [f for f in map(bare_formula, lines) if f], ""
-    return [], text[said[-1].start():] if said else text if after_hint else ""
+    return [], text[statements[-1].start():] if statements else text if after_hint else ""
 
 # %% ../../nbs/10_benchmarks/03_maths.ipynb #b2a912d8
 def parse_formula(latex: str) -> list:
@@ -53,11 +56,14 @@ def parse_formula(latex: str) -> list:
     from math_verify import LatexExtractionConfig, parse
     return parse(f"\\boxed{{{tidy_latex(latex)}}}", [LatexExtractionConfig(boxed_match_priority=0)], parsing_timeout=None)
 
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #1e50d530
 def find_in_prose(text: str) -> list:
     "What math-verify finds in prose: an expression and its text; nothing if there is none."
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
-    return parse(tidy_latex(text), [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()], parsing_timeout=None)
+    configs = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+    return parse(tidy_latex(text), configs, parsing_timeout=None)
 
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #41892d33
 def readings_equal(gold: list, answer: list) -> bool:
     "Whether two readings are equal; not symmetric, because x = 5 may answer 5."
     from math_verify import verify
@@ -90,10 +96,8 @@ def serve_judgements(seconds: float, memory: int):  # memory: MiB
         print(json.dumps(verdict), file=out, flush=True)
 
 # %% ../../nbs/10_benchmarks/03_maths.ipynb #0438cb40
-WORKER_START = 120  # seconds that a worker may take to import sympy
-
-class Worker:
-    "A process that does mathematics; it may be killed and starts again with the next question."
+class WorkerProcess:
+    "A process that serves judgements: it can be started and killed, and read from for a limited time."
     def __init__(self,
             seconds: float,  # longest wall time of a question
             memory: int,     # MiB that the process may take
@@ -116,6 +120,16 @@ class Worker:
         self.process.wait()
         self.process = None
 
+    def receive(self, seconds: float) -> bytes:
+        "A line; empty if the process dies; raises TimeoutError."
+        if not wait([self.process.stdout], seconds): raise TimeoutError
+        return self.process.stdout.readline()
+
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #eab06720
+WORKER_START = 120  # seconds that a worker may take to import sympy
+
+class Worker(WorkerProcess):
+    "A process that does mathematics; it may be killed and starts again with the next question."
     def ask(self, **question) -> dict:
         "The verdict; raises TimeoutError, EOFError if the process dies, and RuntimeError if it can't even start."
         if self.process is None: self.start()
@@ -130,14 +144,9 @@ class Worker:
         if not line.endswith(b"\n"): raise EOFError(f"exit status {self.process.wait(5)}")
         return json.loads(line)
 
-    def receive(self, seconds: float) -> bytes:
-        "A line; empty if the process dies; raises TimeoutError."
-        if not wait([self.process.stdout], seconds): raise TimeoutError
-        return self.process.stdout.readline()
-
 # %% ../../nbs/10_benchmarks/03_maths.ipynb #c7b76faf
-class MathsGrader(ParallelGrader):
-    "Grades mathematics in worker processes; an answer that makes one hang or die is wrong."
+class MathsWorkers(ParallelGrader):
+    "A grader with worker processes, which are idle until a thread takes one."
     def __init__(self,
             workers: int = 2,       # processes
             seconds: float = 10.,   # wall time after which an answer is wrong
@@ -150,6 +159,18 @@ class MathsGrader(ParallelGrader):
             worker.start()
             self.idle.put(worker)
 
+    def close(self, cancel: bool = False):
+        "Finish what was submitted, or drop it; then end all workers."
+        self.closing = self.closing or cancel
+        if cancel:
+            for worker in self.workers:
+                if process := worker.process: process.kill()
+        super().close(cancel)
+        for worker in self.workers: worker.stop()
+
+# %% ../../nbs/10_benchmarks/03_maths.ipynb #cbaeadb9
+class MathsGrader(MathsWorkers):
+    "Grades mathematics in worker processes; an answer that makes one hang or die is wrong."
     def grade(self, text: str, problem: Problem, cut: bool, after_hint: bool) -> Grade:
         "The grade of one text."
         gold = check_gold(text, problem.answer)
@@ -169,12 +190,3 @@ class MathsGrader(ParallelGrader):
         worker.start()
         why = f"time limit of {self.seconds:g} s" if isinstance(error, TimeoutError) else f"the worker died: {error}"
         return Grade(answer, False, Verdict.WRONG, why)
-
-    def close(self, cancel: bool = False):
-        "Finish what was submitted, or drop it; then end all workers."
-        self.closing = self.closing or cancel
-        if cancel:
-            for worker in self.workers:
-                if process := worker.process: process.kill()
-        super().close(cancel)
-        for worker in self.workers: worker.stop()

@@ -25,26 +25,30 @@ def summarise_setting(rows: pd.DataFrame) -> dict:  # samples of one setting
                 thinking=rows.thinking_tokens.mean(), closed=rows.cut.mean(), tokens=int(rows.total_tokens.sum()),
                 **shares)
 
+# %% ../../nbs/10_benchmarks/08_report.ipynb #1a74f015
 def summary_table(samples: pd.DataFrame) -> pd.DataFrame:  # rows with the columns of `core.Sample`
     "One row for each benchmark, model, policy and window; raises ValueError if there are no samples."
     if samples.empty: raise ValueError("there are no samples to report on")
     return pd.DataFrame([dict(zip(SETTING, key)) | summarise_setting(rows) for key, rows in samples.groupby(SETTING)])
 
 # %% ../../nbs/10_benchmarks/08_report.ipynb #023b5258
-REPORT_HEAD = ["benchmark", "model", "policy", "window", "problems", "samples", "accuracy, %", "95% interval", "lenient, %", "thinking tokens",
-        "window closed, %", *(f"{v}, %" for v in VERDICTS), "tokens of the run"]
-
 def percent(share: float) -> str:
     "A share in percent."
     return f"{100 * share:.1f}"
+
+# %% ../../nbs/10_benchmarks/08_report.ipynb #33f2fa85
+REPORT_HEAD = ["benchmark", "model", "policy", "window", "problems", "samples", "accuracy, %", "95% interval", "lenient, %",
+        "thinking tokens", "window closed, %", *(f"{v}, %" for v in VERDICTS), "tokens of the run"]
 
 def report_cells(row: dict) -> list[str]:
     "A row of the summary as text."
     accuracy, lenient = row["accuracy"], row["lenient"]
     return [*(str(row[name]) for name in (*SETTING, "problems", "samples")), percent(accuracy.value),
-            f"{percent(accuracy.low)} to {percent(accuracy.high)}", percent(lenient.value) if isinstance(lenient, Estimate) else "",
-            f"{row['thinking']:,.1f}", percent(row["closed"]), *(percent(row[v]) for v in VERDICTS), f"{row['tokens']:,}"]
+            f"{percent(accuracy.low)} to {percent(accuracy.high)}",
+            percent(lenient.value) if isinstance(lenient, Estimate) else "", f"{row['thinking']:,.1f}",
+            percent(row["closed"]), *(percent(row[v]) for v in VERDICTS), f"{row['tokens']:,}"]
 
+# %% ../../nbs/10_benchmarks/08_report.ipynb #f1cb17eb
 def excluded_note(
         excluded: dict[str, str],  # problem -> why its reference solution fails
         checked: int,              # how many reference solutions there were
@@ -54,12 +58,14 @@ def excluded_note(
     "What was left out, and why, and how to have it checked again."
     if not checked: return "The benchmark brings no reference solutions: its ground truth could not be checked."
     again = f" Only accepted ones are remembered, in `{record}`: delete it to have all checked again." if record else ""
-    if not excluded: return f"Ground truth: all {checked} reference solutions are accepted on this machine; nothing was left out.{again}"
+    if not excluded:
+        return f"Ground truth: all {checked} reference solutions are accepted on this machine; nothing was left out.{again}"
     listed = "; ".join(f"`{name}` ({why})" for name, why in list(excluded.items())[:most])
     more = f"; and {len(excluded) - most} more" if len(excluded) > most else ""
-    return (f"Ground truth: of {checked} reference solutions, {len(excluded)} are not accepted on this machine, so these problems "
-            f"are left out: {listed}{more}.{again}")
+    return (f"Ground truth: of {checked} reference solutions, {len(excluded)} are not accepted on this machine, so these "
+            f"problems are left out: {listed}{more}.{again}")
 
+# %% ../../nbs/10_benchmarks/08_report.ipynb #3e3d010b
 def report_markdown(
         settings: pd.DataFrame,    # of `summary_table`
         excluded: dict[str, str],  # of `scoring.failing_references`
@@ -70,4 +76,5 @@ def report_markdown(
     "The report as Markdown text."
     rows = [report_cells(row) for row in settings.to_dict("records")]
     facts = ", ".join(f"{k} {manifest[k]}" for k in ("run", "commit", "engine", "wall_seconds") if k in manifest)
-    return "\n\n".join([markdown_table(REPORT_HEAD, rows), excluded_note(excluded, checked, record=record), f"Run: {facts}."]) + "\n"
+    note = excluded_note(excluded, checked, record=record)
+    return "\n\n".join([markdown_table(REPORT_HEAD, rows), note, f"Run: {facts}."]) + "\n"
