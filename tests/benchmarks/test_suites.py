@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from z1 import window
 from z1.benchmarks import files
 from z1.benchmarks.files import Hub, inflate, pickled_text, read_rows, unpacked_json
-from z1.benchmarks.suites import (BENCHMARKS, HINT, MATH_HINT, Benchmark, ComputedRows, Protocol, count_tests, get_benchmark,
+from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol, count_tests, get_benchmark,
                            load_benchmark, read_benchmark)
+from z1.window import HINT
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT/"data"/"examples"/"benchmarks"
@@ -187,8 +187,7 @@ def test_limits_are_the_papers():
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_hints_are_the_windows():
-    assert (HINT, MATH_HINT) == (window.HINT, window.MATH_HINT)
+def test_every_benchmark_of_the_paper_uses_the_plain_hint():
     assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
 
 
