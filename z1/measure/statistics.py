@@ -89,9 +89,7 @@ class McNemar(NamedTuple):
     only_b: int  # problems that only b got right
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #5924bbd6
-def mcnemar(
-    a, b,  # (P,) right or wrong, the same problems in the same order
-) -> McNemar:
+def mcnemar(a, b) -> McNemar:  # (P,) right or wrong, the same problems in the same order
     "The exact McNemar test of two models on the same problems."
     a, b = paired(a, b)
     if not np.isin([a, b], (0, 1)).all(): raise ValueError("a or b holds fractions; use sign_flip instead")
@@ -114,9 +112,7 @@ def sign_flip(
     return float(d.sum() / len(a)), (further + 1) / (n + 1)
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #d3b5267f
-def spearman(
-    x, y,  # (n,) two measurements of the same things
-) -> float:
+def spearman(x, y) -> float:  # (n,) two measurements of the same things
     "Spearman's rank correlation."
     x, y = paired(x, y)
     for name, values in (("x", x), ("y", y)):
@@ -225,10 +221,7 @@ def tokens_to_reach(
     return np.where(reached.any(1), np.where(at == 0, first, between), np.nan)
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #be563673
-def tokens_at(
-    curve: Curve,
-    accuracy: float,  # target between 0 and 1
-) -> float:
+def tokens_at(curve: Curve, accuracy: float) -> float:  # a target between 0 and 1
     "Average thinking tokens at which the curve first reaches an accuracy; nan if it does not."
     if not 0 <= accuracy <= 1: raise ValueError(f"accuracy is {accuracy}; use a share between 0 and 1")
     return float(tokens_to_reach(*curve.means, [accuracy])[0, 0])
@@ -300,8 +293,7 @@ def with_interval(table: pd.DataFrame, draws, targets) -> pd.DataFrame:
 def tokens_at_equal_accuracy(
     a: Curve, b: Curve,  # over the same problems; their windows may differ
     accuracies=None,     # (T,) targets; None: 21 from the first to the last accuracy that both have
-    n: int = 1000,       # redraws of the problems
-    seed: int = 0,
+    n: int = 1000, seed: int = 0,  # redraws of the problems
 ) -> pd.DataFrame:       # accuracy, tokens_a, tokens_b, ratio, low, high, reached
     "Thinking tokens of a over those of b at equal accuracy; paired bootstrap interval, for 50 problems or more."
     table = token_ratio(a.means, b.means, accuracies)
@@ -310,8 +302,7 @@ def tokens_at_equal_accuracy(
 # %% ../../nbs/07_measure/03_statistics.ipynb #a723f34c
 def tokens_at_best(
     a: Curve, b: Curve,  # over the same problems
-    n: int = 1000,       # redraws of the problems
-    seed: int = 0,
+    n: int = 1000, seed: int = 0,  # redraws of the problems
 ) -> pd.Series:          # the same columns, at one accuracy
     "The same at the best accuracy that both reach, each redraw at its own; the interval needs 100 problems or more."
     draws = redrawn_curves(a, b, n, seed)
@@ -323,8 +314,7 @@ def tokens_at_best(
 def accuracy_at_equal_tokens(
     a: Curve, b: Curve,  # over the same problems; their windows may differ
     tokens=None,         # (T,) average thinking tokens; None: 21 from the first to the last that both spend
-    n: int = 1000,       # redraws of the problems
-    seed: int = 0,
+    n: int = 1000, seed: int = 0,  # redraws of the problems
 ) -> pd.DataFrame:       # tokens, accuracy_a, accuracy_b, difference, low, high, reached
     "Accuracy of a minus that of b at equal measured tokens; paired bootstrap interval, for 100 problems or more."
     targets = common_targets(a.means.tokens, b.means.tokens, tokens, "tokens")
