@@ -145,8 +145,8 @@ def new_cache(
 ) -> DynamicCache:
     "An empty cache for `model`, whose layers must attend to everything."
     cache = DynamicCache(config=model.config)
-    if odd := {type(x).__name__ for x in cache.layers} - {"DynamicLayer"}:
-        raise ValueError(f"the model's cache has {sorted(odd)}: this engine knows full attention only")
+    if unknown := {type(x).__name__ for x in cache.layers} - {"DynamicLayer"}:
+        raise ValueError(f"the model's cache has {sorted(unknown)}: this engine knows full attention only")
     pools = {} if pools is None else pools
     cache.layers = [RoomyLayer(spare, pools.setdefault(i, {})) for i in range(len(cache.layers))]
     return cache
@@ -155,14 +155,14 @@ def new_cache(
 TAIL_TOKENS = 64  # most tokens that a row with a trunk may have to itself
 def shared_trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
     "For each request the one whose reading it copies, and the number of last tokens that each reads itself."
-    trunk, tail, known = [*range(len(requests))], 0, {}
+    trunk, tail, families = [*range(len(requests))], 0, {}
     for i in sorted(trunk, key=lambda i: -len(requests[i].start)):
         r = requests[i]
-        def own(t): return len(r.start) - len(commonprefix([r.start, requests[t].start]))
-        family = known.setdefault(r.prompt_ids, [])
-        best = min(family, key=own, default=i)
-        if family and own(best) <= min(TAIL_TOKENS, len(r.prompt_ids + r.start) // 2):
-            trunk[i], tail = best, max(tail, own(best) - 1)
+        def tail_after(t): return len(r.start) - len(commonprefix([r.start, requests[t].start]))  # tokens not shared
+        family = families.setdefault(r.prompt_ids, [])
+        best = min(family, key=tail_after, default=i)
+        if family and tail_after(best) <= min(TAIL_TOKENS, len(r.prompt_ids + r.start) // 2):
+            trunk[i], tail = best, max(tail, tail_after(best) - 1)
         else: family.append(i)
     return trunk, tail
 
@@ -278,10 +278,10 @@ class Batch(StartedBatch):
         return int(self.finished(self.ids).sum())
     def leave(self) -> list[tuple[int, tuple[int, ...]]]:
         "Take the finished rows out; returns their numbers and outputs."
-        over, stay = (m.nonzero().flatten().tolist() for m in (self.finished.over, ~self.finished.over))
-        gone = [(*self.rows[i], self.ids[i, self.begin[i]:].tolist()) for i in over]
-        late = (i for i in stay if i >= len(stay))                                # the last rows take the places left
-        stay = [next(late) if i in over else i for i in range(len(stay))]
+        done, stay = (m.nonzero().flatten().tolist() for m in (self.finished.over, ~self.finished.over))
+        outputs = [(*self.rows[i], self.ids[i, self.begin[i]:].tolist()) for i in done]
+        movers = (i for i in stay if i >= len(stay))                              # the last rows take the places left
+        stay = [next(movers) if i in done else i for i in range(len(stay))]
         self.rows = [self.rows[i] for i in stay]
         if stay:
             first = int(self.mask[stay].any(0).int().argmax())                    # column that is no padding
@@ -289,7 +289,7 @@ class Batch(StartedBatch):
             self.begin = [self.begin[i] - first for i in stay]
             for layer in self.cache.layers: layer.keep(stay, first)
             self._prepare()
-        return [(number, request.policy.trim(ids)) for number, request, ids in gone]
+        return [(number, request.policy.trim(ids)) for number, request, ids in outputs]
 
 # %% ../../nbs/06_engines/03_batch.ipynb #620132a0
 TIE = 1e-4  # scores that differ by less are equal but for rounding

@@ -94,9 +94,9 @@ def settle(request: Request) -> tuple[Request, bool]:
     "A request with whatever needs no model already done, and whether that was all of it."
     while is_complete(request):
         ids = request.policy.trim(request.start)
-        again = request.policy.resume(ids)
-        if again is None: return replace(request, start=ids), True
-        request = replace(request, policy=again[0], start=again[1])
+        resumed = request.policy.resume(ids)
+        if resumed is None: return replace(request, start=ids), True
+        request = replace(request, policy=resumed[0], start=resumed[1])
     return request, False
 
 # %% ../../nbs/06_engines/01_request.ipynb #cd1cd15d
@@ -107,10 +107,10 @@ def in_rounds(
     "Yield (index, output) of every request, decoding again those that go on after a stop."
     todo = [(i, *settle(r)) for i, r in enumerate(requests)]
     while todo:
-        yield from ((i, r.start) for i, r, over in todo if over)
-        running = {i: r for i, r, over in todo if not over}
+        yield from ((i, r.start) for i, r, complete in todo if complete)
+        running = {i: r for i, r, complete in todo if not complete}
         todo = []
         for i, ids in decode(list(running.items())) if running else ():
-            r, over = settle(replace(running[i], start=ids))
-            if over: yield i, r.start
-            else: todo.append((i, r, over))
+            r, complete = settle(replace(running[i], start=ids))
+            if complete: yield i, r.start
+            else: todo.append((i, r, complete))

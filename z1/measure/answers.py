@@ -75,8 +75,8 @@ def to_grade(
 # %% ../../nbs/07_measure/01_answers.ipynb #610999b5
 def check_gold(text: str, gold: str) -> str:
     "The gold answer without blanks around it; raises ValueError if text or gold is nothing to grade by."
-    for name, given in (("text", text), ("gold", gold)):
-        if not isinstance(given, str): raise ValueError(f"{name} is {given!r}; pass a string")
+    for name, value in (("text", text), ("gold", gold)):
+        if not isinstance(value, str): raise ValueError(f"{name} is {value!r}; pass a string")
     if not gold.strip(): raise ValueError("gold is empty and nothing could ever equal it; give the problem an answer")
     if "\n" in gold.strip(): raise ValueError(f"gold {gold!r} has several lines, but an answer is one line")
     return gold.strip()
@@ -128,8 +128,8 @@ OPTION = re.compile(rf"{OPTION_PREFIX}(?:([A-Da-d]){LETTER_ALONE}"
 
 def option_letter(text: str) -> str | None:  # the inside of a box, say
     "The option that a short text names; None if it names none, or several, or is a formula."
-    found = OPTION.match(FORMATTING.sub(" ", text))
-    return found and found[found.lastindex].upper()
+    match = OPTION.match(FORMATTING.sub(" ", text))
+    return match and match[match.lastindex].upper()
 
 # %% ../../nbs/07_measure/01_answers.ipynb #c1d47a90
 STATEMENT = re.compile(r"(\b(?:if|whether|suppose|assum\w+)\b[^.\n]{0,80}?)?\b(?:answer|option|choice)\b[\s*_]*"
@@ -145,20 +145,20 @@ OPTION_SENTENCE = re.compile(rf"{OPTION_PREFIX}([A-D]){SENTENCE_GOES_ON}{NO_OTHE
 
 def option_in_sentence(text: str) -> str | None:  # what follows "the answer is", say
     "The option that a sentence begins with, if it names one."
-    found = OPTION_SENTENCE.match(FORMATTING.sub(" ", text))
-    return option_letter(text) or found and found[1]
+    match = OPTION_SENTENCE.match(FORMATTING.sub(" ", text))
+    return option_letter(text) or match and match[1]
 
 # %% ../../nbs/07_measure/01_answers.ipynb #c1d47a93
 def stated_options(text: str, after_hint: bool = False) -> list[str]:
     "All choices that a text makes, in order; what is no letter stays as it is, for it is an answer too."
     boxed = boxed_texts(text)
-    said = [rest for condition, rest in STATEMENT.findall(text) if option_in_sentence(rest) and not condition]
-    alone = [box for box in boxed if re.fullmatch("[A-Za-d]", FORMATTING.sub("", box).strip(" *_()[].:"))]
+    statements = [rest for condition, rest in STATEMENT.findall(text) if option_in_sentence(rest) and not condition]
+    bare = [box for box in boxed if re.fullmatch("[A-Za-d]", FORMATTING.sub("", box).strip(" *_()[].:"))]
     lettered = [box for box in boxed if option_letter(box)]
     opening = [line for line in first_line(text) if after_hint and option_in_sentence(line)]
-    asked = alone if alone and option_letter(alone[-1]) else []
-    given = next(filter(None, (asked, said, alone, lettered, opening)), [])
-    return [option_in_sentence(s) or s for s in given] if given else boxed
+    final = bare if bare and option_letter(bare[-1]) else []
+    choices = next(filter(None, (final, statements, bare, lettered, opening)), [])
+    return [option_in_sentence(choice) or choice for choice in choices] if choices else boxed
 
 # %% ../../nbs/07_measure/01_answers.ipynb #dbc03bcb
 def grade_choice(

@@ -109,11 +109,11 @@ def by_problem(
         if len(found := samples[column].unique()) > 1:
             raise ValueError(f"samples mix the {column}s {', '.join(map(str, sorted(found)))}; select one")
     key = ["problem_id", "sample"]
-    if len(twice := samples[samples.duplicated(key)]):
-        raise ValueError(f"a sample occurs twice: {dict(twice[key].astype(str).iloc[0])}; drop the second")
+    if len(repeated := samples[samples.duplicated(key)]):
+        raise ValueError(f"a sample occurs twice: {dict(repeated[key].astype(str).iloc[0])}; drop the second")
     groups = samples.groupby("problem_id")
-    if len(few := groups.size()[lambda n: n < k]):
-        raise ValueError(f"problem {few.index[0]} has {few.iloc[0]} samples, but k is {k}; draw more or lower k")
+    if len(short := groups.size()[lambda n: n < k]):
+        raise ValueError(f"problem {short.index[0]} has {short.iloc[0]} samples, but k is {k}; draw more or lower k")
     return groups
 
 # %% ../../nbs/07_measure/04_metrics.ipynb #6c0d2ab5

@@ -128,15 +128,15 @@ def curve_rows(df: pd.DataFrame, model: str, policy: str) -> pd.DataFrame:
         raise ValueError(f"samples lack the column {', '.join(missing)}; read a samples.parquet of the sweep")
     rows = df.loc[(df.model == model) & (df.policy == policy), CURVE_COLUMNS]
     if rows.empty:
-        have = ", ".join(sorted(set(df.model.astype(str) + " with " + df.policy.astype(str)))) or "none"
-        raise ValueError(f"no samples of model {model!r} with policy {policy!r}; there are: {have}")
+        available = ", ".join(sorted(set(df.model.astype(str) + " with " + df.policy.astype(str)))) or "none"
+        raise ValueError(f"no samples of model {model!r} with policy {policy!r}; there are: {available}")
     if rows.isna().any(axis=None):
         raise ValueError(f"empty cells in column {', '.join(rows.columns[rows.isna().any()])}; drop the rows")
     if rows.benchmark.nunique() > 1:
         raise ValueError(f"samples mix the benchmarks {', '.join(sorted(set(rows.benchmark)))}; select one")
     key = ["problem_id", "window", "seed", "sample"]
-    if (twice := rows[rows.duplicated(key)]).size:
-        raise ValueError(f"a sample occurs twice: {dict(twice[key].astype(str).iloc[0])}; drop the second")
+    if (repeated := rows[rows.duplicated(key)]).size:
+        raise ValueError(f"a sample occurs twice: {dict(repeated[key].astype(str).iloc[0])}; drop the second")
     return rows
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #ca80ee3b

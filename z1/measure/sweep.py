@@ -48,8 +48,8 @@ def decode_missing(engine: Engine, ledger: Ledger, requests: dict[str, Request],
 def free_policies(policies: list[Policy]) -> list[Policy]:
     "For each policy the one its free trajectories are decoded under; raises ValueError if two policies share a name."
     names = [(p.name, p.limit) for p in policies]
-    if twice := [n for n in names if names.count(n) > 1]:
-        raise ValueError(f"two policies are called {twice[0][0]!r} at {twice[0][1]}: give one another name")
+    if repeated := [n for n in names if names.count(n) > 1]:
+        raise ValueError(f"two policies are called {repeated[0][0]!r} at {repeated[0][1]}: give one another name")
     longest = {}                                        # kind of free trajectory -> its longest
     for p in policies: longest[p.free(1)] = max(longest.get(p.free(1), 1), p.limit)
     return [p.free(longest[p.free(1)]) for p in policies]
