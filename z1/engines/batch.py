@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TAIL_TOKENS', 'READ_TOKENS', 'TIE', 'WindowProcessor', 'Finished', 'gumbel', 'GumbelProcessor', 'PenaltyProcessor',
-           'score_processors', 'RoomyLayer', 'reused_memory', 'new_cache', 'shared_trunks', 'split_by_size',
-           'left_padded', 'next_scores', 'read_tokens', 'read_trunks', 'Batch', 'checkable_draft', 'accept_drafts']
+           'score_processors', 'reused_memory', 'RoomyLayer', 'new_cache', 'shared_trunks', 'split_by_size',
+           'left_padded', 'next_scores', 'read_tokens', 'read_trunks', 'copy_readings', 'StartedBatch', 'Batch',
+           'checkable_draft', 'accept_drafts']
 
 # %% ../../nbs/06_engines/03_batch.ipynb #80270aaf
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import product, takewhile
 from math import prod
 from os.path import commonprefix
 
@@ -57,6 +58,7 @@ def _mix(z: torch.Tensor) -> torch.Tensor:
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
     return z ^ ((z >> 31) & ((1 << 33) - 1))
+
 def gumbel(
         seeds: torch.Tensor,      # int64 (rows,)
         positions: torch.Tensor,  # int64 (rows,), place in the output
@@ -99,6 +101,12 @@ def score_processors(requests: Sequence[Request], begin: Sequence[int], sampling
     return out + [WindowProcessor([r.policy for r in requests], begin)]
 
 # %% ../../nbs/06_engines/03_batch.ipynb #2f31aab4
+def reused_memory(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
+    "A tensor of that shape, in the pool's memory; new memory costs far more when it is first touched than to write to."
+    if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_zeros(prod(shape))
+    return pool[key][:prod(shape)].view(shape)
+
+# %% ../../nbs/06_engines/03_batch.ipynb #ce2c9245
 class RoomyLayer(DynamicLayer):
     "A cache layer with room for the columns to come."
     room = ()  # two tensors (rows, heads, capacity, width): keys and values
@@ -108,29 +116,28 @@ class RoomyLayer(DynamicLayer):
     def reserve(self, rows, columns, *like):  # like: keys and values of the same type and heads
         "Make room for `columns` columns and some to spare, and move in; what is not written yet is some finite number."
         pool = {} if self.room or self.pool is None else self.pool                # what is moved must not be written over
-        room = [reused_memory(pool, i, x, (rows, x.shape[1], columns + self.spare, x.shape[3])) for i, x in enumerate(like)]
-        old = self.get_seq_length() if self.room else 0
-        for new, was in zip(room, self.room): new[:, :, :old] = was[:, :, :old]
+        shapes = [(rows, x.shape[1], columns + self.spare, x.shape[3]) for x in like]
+        room = [reused_memory(pool, i, x, shape) for i, (x, shape) in enumerate(zip(like, shapes))]
+        written = self.get_seq_length() if self.room else 0
+        for new, old in zip(room, self.room): new[:, :, :written] = old[:, :, :written]
         self.room, self.is_initialized = room, True
         self.show(columns)
     def show(self, columns):
         self.keys, self.values = (x[:, :, :columns] for x in self.room)
         return self.keys, self.values
     def update(self, keys, values, *args, **kwargs):
-        m = (n := self.get_seq_length()) + keys.shape[2]
-        if not self.room or m > self.room[0].shape[2]: self.reserve(len(keys), m, keys, values)
-        for room, x in zip(self.room, (keys, values)): room[:, :, n:m] = x
-        return self.show(m)
+        end = (begin := self.get_seq_length()) + keys.shape[2]
+        if not self.room or end > self.room[0].shape[2]: self.reserve(len(keys), end, keys, values)
+        for room, x in zip(self.room, (keys, values)): room[:, :, begin:end] = x
+        return self.show(end)
     def keep(self, rows, first):
         "Go on with some rows, in this order, and with the columns from `first` on; only rows that change place are copied."
         n, moved = self.get_seq_length(), [j for j, i in enumerate(rows) if i != j]
         for x in self.room: x[moved, :, first:n] = x[[rows[j] for j in moved], :, first:n]
         self.room = [x[:len(rows), :, first:] for x in self.room]
         self.show(n - first)
-def reused_memory(pool: dict, key: int, like: torch.Tensor, shape: tuple) -> torch.Tensor:
-    "A tensor of that shape, in the pool's memory; new memory costs far more when it is first touched than to write to."
-    if key not in pool or pool[key].numel() < prod(shape): pool[key] = like.new_zeros(prod(shape))
-    return pool[key][:prod(shape)].view(shape)
+
+# %% ../../nbs/06_engines/03_batch.ipynb #f242eb07
 def new_cache(
         model: PreTrainedModel,
         spare: int = 128,              # columns reserved beyond those that are needed
@@ -138,8 +145,8 @@ def new_cache(
 ) -> DynamicCache:
     "An empty cache for `model`, whose layers must attend to everything."
     cache = DynamicCache(config=model.config)
-    if odd := {type(x).__name__ for x in cache.layers} - {"DynamicLayer"}:
-        raise ValueError(f"the model's cache has {sorted(odd)}: this engine knows full attention only")
+    if unknown := {type(x).__name__ for x in cache.layers} - {"DynamicLayer"}:
+        raise ValueError(f"the model's cache has {sorted(unknown)}: this engine knows full attention only")
     pools = {} if pools is None else pools
     cache.layers = [RoomyLayer(spare, pools.setdefault(i, {})) for i in range(len(cache.layers))]
     return cache
@@ -148,14 +155,14 @@ def new_cache(
 TAIL_TOKENS = 64  # most tokens that a row with a trunk may have to itself
 def shared_trunks(requests: Sequence[Request]) -> tuple[list[int], int]:
     "For each request the one whose reading it copies, and the number of last tokens that each reads itself."
-    trunk, tail, known = [*range(len(requests))], 0, {}
+    trunk, tail, families = [*range(len(requests))], 0, {}
     for i in sorted(trunk, key=lambda i: -len(requests[i].start)):
         r = requests[i]
-        def own(t): return len(r.start) - len(commonprefix([r.start, requests[t].start]))
-        family = known.setdefault(r.prompt_ids, [])
-        best = min(family, key=own, default=i)
-        if family and own(best) <= min(TAIL_TOKENS, len(r.prompt_ids + r.start) // 2):
-            trunk[i], tail = best, max(tail, own(best) - 1)
+        def tail_after(t): return len(r.start) - len(commonprefix([r.start, requests[t].start]))  # tokens not shared
+        family = families.setdefault(r.prompt_ids, [])
+        best = min(family, key=tail_after, default=i)
+        if family and tail_after(best) <= min(TAIL_TOKENS, len(r.prompt_ids + r.start) // 2):
+            trunk[i], tail = best, max(tail, tail_after(best) - 1)
         else: family.append(i)
     return trunk, tail
 
@@ -183,6 +190,7 @@ def left_padded(known: Sequence[tuple[int, ...]], device="cpu") -> tuple[torch.T
     rows = [((0,) * (width - len(k)) + k, (0,) * (width - len(k)) + (1,) * len(k)) for k in known]
     return torch.tensor(rows, device=device).unbind(1)
 
+# %% ../../nbs/06_engines/03_batch.ipynb #db50d41c
 @torch.no_grad()
 def next_scores(
         model: PreTrainedModel,
@@ -196,6 +204,7 @@ def next_scores(
                 logits_to_keep=1)
     return out.logits[:, -1].float()
 
+# %% ../../nbs/06_engines/03_batch.ipynb #d7ddd4d7
 @torch.no_grad()
 def read_tokens(
         model: PreTrainedModel,
@@ -208,95 +217,106 @@ def read_tokens(
     ids = torch.tensor([k + (0,) * (width - len(k)) for k in known], device=model.device)
     return model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep).logits
 
-def read_trunks(
-        model: PreTrainedModel,
-        wanted: dict[int, tuple[int, ...]],  # row -> the ids that it begins with
-        readings: dict[int, tuple | None],   # row -> ids, cache and row in it of something read before
-) -> Iterator[dict]:                         # row -> cache, and row in it; a few rows at a time
+# %% ../../nbs/06_engines/03_batch.ipynb #61078949
+def read_trunks(model: PreTrainedModel,
+                wanted: dict[int, tuple[int, ...]],  # row -> the ids that it begins with
+                readings: dict[int, tuple | None],   # row -> ids, cache and row in it of something read before
+                ) -> Iterator[dict]:                 # row -> cache, and row in it; a few rows at a time
     "Read the beginning of each row, or find it in what was read before."
     found = {t: (r[1], r[2]) for t, ids in wanted.items() if (r := readings[t]) and r[0][:len(ids)] == ids}
     if found: yield found
     pools, rest = {}, sorted((t for t in wanted if t not in found), key=lambda t: len(wanted[t]))
-    for part in split_by_size(rest, READ_TOKENS, lambda t: len(wanted[t])):
-        read_tokens(model, [wanted[t] for t in part], cache := new_cache(model, 0, pools), keep=1)
-        yield {t: (cache, j) for j, t in enumerate(part)}
+    for group in split_by_size(rest, READ_TOKENS, lambda t: len(wanted[t])):
+        read_tokens(model, [wanted[t] for t in group], cache := new_cache(model, 0, pools), keep=1)
+        yield {t: (cache, j) for j, t in enumerate(group)}
+
+# %% ../../nbs/06_engines/03_batch.ipynb #99d1094d
+def copy_readings(layers: Sequence[RoomyLayer],                 # of an empty cache
+                  copies: list[tuple[int, DynamicCache, int]],  # a row of it; the cache, and the row there, to copy from
+                  lengths: Sequence[int]):                      # columns that each row takes
+    "Copy the beginnings of rows from caches that have read them; all end in the same column."
+    width = max(lengths)
+    for (n, layer), (i, cache, j) in product(enumerate(layers), copies):
+        source = cache.layers[n].keys, cache.layers[n].values
+        if not layer.room: layer.reserve(len(lengths), width, *source)
+        for room, x in zip(layer.room, source): room[i, :, width - lengths[i]:width] = x[j, :, :lengths[i]]
 
 # %% ../../nbs/06_engines/03_batch.ipynb #1b0a1c9b
-class Batch:
-    "Requests being decoded side by side."
+class StartedBatch:
+    "Requests whose beginnings have been read, and what will happen to their scores."
     def __init__(self, model: PreTrainedModel, rows: list[tuple[int, Request]], sampling: Sampling,
             pools: dict | None = None,     # memory of a batch before this one
             readings: dict | None = None): # what was read of prompts before: `accept_drafts` fills it
         self.model, self.rows, self.sampling = model, rows, sampling
-        known, (trunk, tail) = [r.prompt_ids + r.start for _, r in rows], shared_trunks([r for _, r in rows])
-        self.ids, self.mask = left_padded(known, model.device)                           # (rows, width) each
+        self.ids, self.mask = left_padded([r.prompt_ids + r.start for _, r in rows], model.device)  # (rows, width) each
         self.begin = [self.ids.shape[1] - len(r.start) for _, r in rows]  # column of each row's first output
+        trunk, tail = shared_trunks([r for _, r in rows])
         self.cache = new_cache(model, tail + max(r.policy.max_tokens - len(r.start) for _, r in rows), pools)
-        self._read(known, trunk, tail, readings or {})
-        self._settle()
-    def _read(self, known, trunk, tail, readings):  # all but the newest token of each row
-        copied = [max(len(k) - 1 - tail, 0) for k in known]
-        wide, wanted = max(copied), {t: known[t][:copied[t]] for t in trunk if copied[t]}
-        for caches in read_trunks(self.model, wanted, {t: readings.get(r.prompt_ids) for t, (_, r) in enumerate(self.rows)}):
-            copies = [(i, *caches[t]) for i, t in enumerate(trunk) if t in caches]
-            for n, layer in enumerate(self.cache.layers):
-                for i, cache, j in copies:
-                    source = cache.layers[n].keys, cache.layers[n].values
-                    if not layer.room: layer.reserve(len(known), wide, *source)
-                    for room, x in zip(layer.room, source): room[i, :, wide - copied[i]:wide] = x[j, :, :copied[i]]
-        if tail: next_scores(self.model, self.ids[:, wide:-1], self.mask[:, :-1], self.cache)
-    def _settle(self):
+        self._read(trunk, tail, readings or {})
+        self._prepare()
+    def _read(self, trunk, tail, readings):  # all but the newest token of each row
+        known = [r.prompt_ids + r.start for _, r in self.rows]
+        copied = [max(len(ids) - 1 - tail, 0) for ids in known]
+        wanted = {t: known[t][:copied[t]] for t in trunk if copied[t]}
+        for caches in read_trunks(self.model, wanted, {t: readings.get(self.rows[t][1].prompt_ids) for t in wanted}):
+            copy_readings(self.cache.layers, [(i, *caches[t]) for i, t in enumerate(trunk) if t in caches], copied)
+        if tail: next_scores(self.model, self.ids[:, max(copied):-1], self.mask[:, :-1], self.cache)
+    def _prepare(self):
         requests = [r for _, r in self.rows]
         self.processors = score_processors(requests, self.begin, self.sampling, self.ids.device)
         self.finished = Finished([r.policy for r in requests], self.begin, self.ids.device)
+
+# %% ../../nbs/06_engines/03_batch.ipynb #d2801833
+class Batch(StartedBatch):
+    "Requests being decoded side by side."
     def step(self) -> int:
         "One token more in every row; returns how many rows are finished."
-        wanted = next_scores(self.model, self.ids[:, -1:], self.mask, self.cache)
-        for process in self.processors: wanted = process(self.ids, wanted)
-        self.ids = torch.cat([self.ids, wanted.argmax(1, keepdim=True)], 1)
+        scores = next_scores(self.model, self.ids[:, -1:], self.mask, self.cache)
+        for process in self.processors: scores = process(self.ids, scores)
+        self.ids = torch.cat([self.ids, scores.argmax(1, keepdim=True)], 1)
         self.mask = pad(self.mask, (0, 1), value=1)
         return int(self.finished(self.ids).sum())
     def leave(self) -> list[tuple[int, tuple[int, ...]]]:
         "Take the finished rows out; returns their numbers and outputs."
-        over, stay = (m.nonzero().flatten().tolist() for m in (self.finished.over, ~self.finished.over))
-        gone = [(*self.rows[i], self.ids[i, self.begin[i]:].tolist()) for i in over]
-        late = (i for i in stay if i >= len(stay))                                # the last rows take the places left
-        stay = [next(late) if i in over else i for i in range(len(stay))]
+        done, stay = (m.nonzero().flatten().tolist() for m in (self.finished.over, ~self.finished.over))
+        outputs = [(*self.rows[i], self.ids[i, self.begin[i]:].tolist()) for i in done]
+        movers = (i for i in stay if i >= len(stay))                              # the last rows take the places left
+        stay = [next(movers) if i in done else i for i in range(len(stay))]
         self.rows = [self.rows[i] for i in stay]
         if stay:
             first = int(self.mask[stay].any(0).int().argmax())                    # column that is no padding
             self.ids, self.mask = self.ids[stay, first:], self.mask[stay, first:]
             self.begin = [self.begin[i] - first for i in stay]
             for layer in self.cache.layers: layer.keep(stay, first)
-            self._settle()
-        return [(number, request.policy.trim(ids)) for number, request, ids in gone]
+            self._prepare()
+        return [(number, request.policy.trim(ids)) for number, request, ids in outputs]
 
 # %% ../../nbs/06_engines/03_batch.ipynb #620132a0
 TIE = 1e-4  # scores that differ by less are equal but for rounding
+
 def checkable_draft(request: Request, vocabulary: int) -> tuple[int, ...]:
     "The part of a request's draft that can be checked: what comes after its start, as long as the model is free."
     n, policy = len(request.start), request.policy
     if request.draft[:n] != request.start or policy.switch_ids: return ()
     return tuple(takewhile(vocabulary.__gt__, request.draft[n:max(policy.limit - 1, n)]))
 
-def accept_drafts(
-        model: PreTrainedModel,
-        rows: list[tuple[int, Request]],
-        readings: dict | None = None,  # takes in what is read, for batches to come: prompt -> ids, cache, row in it
-        most: int = 2**18,             # largest number of cache positions to keep there
-) -> Iterator[tuple[int, Request]]:
+# %% ../../nbs/06_engines/03_batch.ipynb #34f53a64
+def accept_drafts(model: PreTrainedModel, rows: list[tuple[int, Request]],
+                  readings: dict | None = None,  # takes in what is read, for batches to come: prompt -> ids, cache, row in it
+                  most: int = 2**18,             # largest number of cache positions to keep there
+                  ) -> Iterator[tuple[int, Request]]:
     "The rows, with all of their drafts that the model would have written, and its next token, in their `start`."
     drafted = [(number, r, checkable_draft(r, model.config.vocab_size)) for number, r in rows]
     yield from ((number, r) for number, r, draft in drafted if not draft)
     def size(row): return len(row[1].prompt_ids + row[1].start + row[2])
-    longer = sorted((row for row in drafted if row[2]), key=size)
-    for part in split_by_size(longer, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
-        known = [r.prompt_ids + r.start + draft for _, r, draft in part]
-        cache = new_cache(model, 0) if readings is not None and (most := most - len(part) * len(known[-1])) >= 0 else None
+    longest_last = sorted((row for row in drafted if row[2]), key=size)
+    for group in split_by_size(longest_last, min(READ_TOKENS, 2**27 // model.config.vocab_size), size):
+        known = [r.prompt_ids + r.start + draft for _, r, draft in group]
+        cache = new_cache(model, 0) if readings is not None and (most := most - len(group) * len(known[-1])) >= 0 else None
         found = read_tokens(model, known, cache)
-        if cache: readings |= {r.prompt_ids: (ids, cache, j) for j, ((_, r, _), ids) in enumerate(zip(part, known))}
+        if cache: readings |= {r.prompt_ids: (ids, cache, j) for j, ((_, r, _), ids) in enumerate(zip(group, known))}
         best, own = found.max(2)
-        for j, (number, r, draft) in enumerate(part):
+        for j, (number, r, draft) in enumerate(group):
             n = len(r.prompt_ids + r.start) - 1                     # the column that says what comes first in the draft
             liked = found[j, range(n, n + len(draft)), draft] >= best[j, n:n + len(draft)] - TIE
             agreed = int(liked.long().cumprod(0).sum())

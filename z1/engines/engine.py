@@ -29,6 +29,7 @@ class Engine(Protocol):
     def info(self) -> dict:
         "What a manifest should say about it."
 
+# %% ../../nbs/06_engines/02_engine.ipynb #4d20aedb
 def ends_of(engine: Engine) -> tuple[int, ...]:
     "The ids that end the turn of an engine's model; where it doesn't say, its tokenizer's."
     return getattr(engine, "eos_ids", None) or model_ends(engine.tokenizer)
@@ -42,13 +43,14 @@ def check_model(path: str | Path):  # a folder with a model, or a name on the hu
 
 # %% ../../nbs/06_engines/02_engine.ipynb #f0fc4568
 ENGINE_MODULES = {"TransformersEngine": "engines.local", "VLLMEngine": "serving.vllm", "EndpointEngine": "serving.endpoint",
-          "ShardedEngine": "serving.sharded"}
+                  "ShardedEngine": "serving.sharded"}
 
 def __getattr__(name: str) -> type:  # so that `from z1.engines.engine import VLLMEngine` works
     "An engine's class, from its own module."
     if name not in ENGINE_MODULES: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"z1.{ENGINE_MODULES[name]}"), name)
 
+# %% ../../nbs/06_engines/02_engine.ipynb #7a6dd146
 def load_transformers(path: str | Path, **options): return __getattr__("TransformersEngine").from_pretrained(path, **options)
 def load_vllm(path: str | Path, **options): return __getattr__("VLLMEngine").from_pretrained(path, **options)
 def connect_endpoint(path: str | Path, urls: str | Sequence[str], **options):

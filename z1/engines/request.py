@@ -56,6 +56,7 @@ def ids_of_policy(policy: Policy) -> set[int]:
     own = {i for name, ids in values.items() if name.endswith("_ids") and name != "eos_ids" for i in ids}
     return own.union(*(ids_of_policy(inner) for inner in values.values() if isinstance(inner, Policy)))
 
+# %% ../../nbs/06_engines/01_request.ipynb #e3245be4
 def check_requests(
         requests: Iterable[Request],
         context: int,     # most positions of the model, prompt and output together
@@ -73,6 +74,7 @@ def check_requests(
                              "encode prompt and hint with this model's tokenizer")
     return requests
 
+# %% ../../nbs/06_engines/01_request.ipynb #c3ec36be
 def refuse_stops(
         stop: Iterable[str],  # texts that end an output wherever they occur
         said: str,            # what the model is made to say
@@ -87,15 +89,17 @@ def is_complete(request: Request) -> bool:
     "Whether the start of a request is an output that is complete, perhaps with more behind it."
     return request.policy.done(request.start) or request.start != request.policy.trim(request.start)
 
+# %% ../../nbs/06_engines/01_request.ipynb #48c4c484
 def settle(request: Request) -> tuple[Request, bool]:
     "A request with whatever needs no model already done, and whether that was all of it."
     while is_complete(request):
         ids = request.policy.trim(request.start)
-        again = request.policy.resume(ids)
-        if again is None: return replace(request, start=ids), True
-        request = replace(request, policy=again[0], start=again[1])
+        resumed = request.policy.resume(ids)
+        if resumed is None: return replace(request, start=ids), True
+        request = replace(request, policy=resumed[0], start=resumed[1])
     return request, False
 
+# %% ../../nbs/06_engines/01_request.ipynb #cd1cd15d
 def in_rounds(
         requests: Sequence[Request],
         decode: Callable[[list[tuple[int, Request]]], Iterable[tuple[int, tuple[int, ...]]]],  # one round of an engine
@@ -103,10 +107,10 @@ def in_rounds(
     "Yield (index, output) of every request, decoding again those that go on after a stop."
     todo = [(i, *settle(r)) for i, r in enumerate(requests)]
     while todo:
-        yield from ((i, r.start) for i, r, over in todo if over)
-        running = {i: r for i, r, over in todo if not over}
+        yield from ((i, r.start) for i, r, complete in todo if complete)
+        running = {i: r for i, r, complete in todo if not complete}
         todo = []
         for i, ids in decode(list(running.items())) if running else ():
-            r, over = settle(replace(running[i], start=ids))
-            if over: yield i, r.start
-            else: todo.append((i, r, over))
+            r, complete = settle(replace(running[i], start=ids))
+            if complete: yield i, r.start
+            else: todo.append((i, r, complete))

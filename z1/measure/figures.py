@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['INK', 'GREY', 'THEME', 'MODEL_STYLES', 'OTHER', 'DARK', 'MODEL_LABELS', 'ENDING_STYLES', 'themed', 'model_style',
            'require_columns', 'log2_axis', 'draw_curve', 'label_point', 'add_caption', 'save_figure', 'provenance',
-           'to_markdown_table', 'save_table', 'published', 'pivot', 'margin_labels', 'accuracy_curve', 'by_difficulty',
-           'significant_windows', 'hint_comparison', 'length_histogram', 'mark_ratios', 'ratio_curve']
+           'to_markdown_table', 'save_table', 'published', 'pivot', 'margin_labels', 'label_curve', 'accuracy_curve',
+           'by_difficulty', 'significant_windows', 'hint_comparison', 'length_histogram', 'mark_ratios', 'ratio_curve']
 
 # %% ../../nbs/07_measure/05_figures.ipynb #e68be684
 import textwrap
@@ -37,7 +37,7 @@ def themed(draw):
 
 # %% ../../nbs/07_measure/05_figures.ipynb #3438cee8
 MODEL_STYLES = {"z1": dict(color="#E69F00", marker="o"), "r1_equal": dict(color="#0072B2", marker="^", ls="--"),
-         "r1": dict(color="#0072B2", marker="s")}
+                "r1": dict(color="#0072B2", marker="s")}
 OTHER, DARK = dict(color=GREY, marker="D"), {"#E69F00": "#A86400", "#0072B2": "#00568A", GREY: "#4D4D4D"}
 MODEL_LABELS = {"z1": "Z1-style", "r1": "R1-style", "r1_equal": "R1-style,\nequal training"}  # on a label
 
@@ -71,6 +71,7 @@ def draw_curve(ax, x, y, style: dict, low=None, high=None, hollow=False):
     ax.plot(x, y, **style, markerfacecolor=face, markeredgewidth=1.8, zorder=3)
     if low is not None: ax.fill_between(x, low, high, color=style["color"], alpha=.22, lw=0, zorder=1)
 
+# %% ../../nbs/07_measure/05_figures.ipynb #ad506ba6
 def label_point(ax, text: str, at: tuple, color: str, side="above"):
     "Write `text` beside the point `at`: above it, or on the left or right side of a rising curve."
     offset, ha, va = dict(above=((0, 11), "center", "bottom"), left=((-13, 9), "right", "center"),
@@ -86,6 +87,7 @@ def add_caption(fig, text: str, width: int = 92):
     fig.text(.01, -.02, text, va="top", fontsize=8, color=GREY, fontfamily="DejaVu Sans")
     return fig
 
+# %% ../../nbs/07_measure/05_figures.ipynb #7c3c9f24
 def save_figure(fig, name: str, out_dir: str | Path = "") -> list[Path]:  # name without ending; default `figures/`
     "Write a figure as `name.svg` and `name.png`, the same bytes every time."
     text = {"Description": getattr(fig, "z1_caption", None) or fig.axes[0].get_title(loc="left")}
@@ -114,6 +116,7 @@ def to_markdown_table(df: pd.DataFrame, digits=1) -> str:  # decimals of what is
     rule, body = ["---:" if r else "---" for r in right], (map(cell, r, df.columns) for r in df.astype(object).values)
     return "\n".join(f"| {' | '.join(row)} |" for row in (df.columns, rule, *body))
 
+# %% ../../nbs/07_measure/05_figures.ipynb #63d144fe
 def save_table(df: pd.DataFrame, name: str, caption: str, out_dir: str | Path = "", digits=1) -> list[Path]:
     "Write a table as `name.md`, under its caption, and as `name.csv`."
     md, csv = [Path(out_dir or root()/"figures")/f"{name}.{end}" for end in ("md", "csv")]
@@ -145,6 +148,15 @@ def margin_labels(ax, texts: list, gap: float = .12):  # (height, text, colour);
         ax.annotate(text, (1, free), xycoords=("axes fraction", "data"), xytext=(6, 0), va="center", fontsize=10,
                     textcoords="offset points", color=color, weight="normal" if color == DARK[GREY] else "bold")
 
+# %% ../../nbs/07_measure/05_figures.ipynb #e22b4342
+def label_curve(ax, points: pd.DataFrame, name: str, color: str):  # points of one model, by window
+    "Write a model's name at the middle of its curve, and its last accuracy above the end."
+    end = points.iloc[-1]
+    at = points.iloc[(points.accuracy - (points.accuracy.min() + points.accuracy.max()) / 2).abs().argmin()]
+    label_point(ax, name, (at.tokens, at.accuracy), color, "left")
+    label_point(ax, f"{end.accuracy:.1%}", (end.tokens, end.high), color)
+
+# %% ../../nbs/07_measure/05_figures.ipynb #93415dac
 @themed
 def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, accuracy, low, high
                    baselines: dict | None = None):  # name -> accuracy of a rule that needs no model
@@ -153,16 +165,14 @@ def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, ac
     fig, ax = plt.subplots(figsize=(6.6, 4.2))
     texts = [(value, f"{text} {value:.0%}", DARK[GREY]) for text, value in (baselines or {}).items()]
     for value, _, _ in texts: ax.axhline(value, ls=":", color=GREY, lw=1.8, zorder=0)
+    curves = dict(iter(points.sort_values("window").groupby("model", sort=False)))
     first = points.model.iloc[0]
-    for model, p in points.sort_values("window").groupby("model", sort=False):
+    for model, p in curves.items():
         draw_curve(ax, p.tokens, p.accuracy, model_style(model), p.low, p.high)
         color, name, end = model_style(model)["color"], MODEL_LABELS.get(model, model), p.iloc[-1]
         if model != first: texts.append((end.accuracy, f"{name} {end.accuracy:.1%}", DARK[color]))
-    p = points[points.model == first].sort_values("window")
-    color, name, start, end = model_style(first)["color"], MODEL_LABELS.get(first, first), p.iloc[0], p.iloc[-1]
-    at = p.iloc[(p.accuracy - (p.accuracy.min() + p.accuracy.max()) / 2).abs().argmin()]
-    label_point(ax, name, (at.tokens, at.accuracy), color, "left")
-    label_point(ax, f"{end.accuracy:.1%}", (end.tokens, end.high), color)
+    name, start, end = MODEL_LABELS.get(first, first), curves[first].iloc[0], curves[first].iloc[-1]
+    label_curve(ax, curves[first], name, model_style(first)["color"])
     margin_labels(ax, texts)
     log2_axis(ax, points.tokens)
     ax.set(ylabel="accuracy", ylim=(0, 1.08))
@@ -175,18 +185,18 @@ def accuracy_curve(points: pd.DataFrame,             # model, window, tokens, ac
 @themed
 def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and for both _low and _high
     "Accuracy and average thinking tokens by difficulty bucket, with intervals."
-    parts = "accuracy", "tokens"
-    require_columns(df, "model", "difficulty", *parts, *(f"{p}_{end}" for p in parts for end in ("low", "high")))
+    measures = "accuracy", "tokens"
+    require_columns(df, "model", "difficulty", *measures, *(f"{p}_{end}" for p in measures for end in ("low", "high")))
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
     buckets = list(dict.fromkeys(df.difficulty.astype(str)))
     longest = df.groupby("model").tokens.mean().idxmax()
     for i, (model, p) in enumerate(df.groupby("model", sort=False)):
         x = np.array([buckets.index(str(b)) for b in p.difficulty]) + .08 * i
-        for ax, y in zip(axes, parts): draw_curve(ax, x, p[y], model_style(model), p[f"{y}_low"], p[f"{y}_high"])
+        for ax, y in zip(axes, measures): draw_curve(ax, x, p[y], model_style(model), p[f"{y}_low"], p[f"{y}_high"])
         at, side = list(zip(x, p.tokens))[-2:][0], "left" if model == longest else "right"
         label_point(axes[1], MODEL_LABELS.get(model, model), at, model_style(model)["color"], side)
     for ax, text in zip(axes, ("accuracy", "average thinking tokens")):
-        ax.set(xlabel="executed steps", ylabel=text, ylim=(0, 1.05 if text == parts[0] else None))
+        ax.set(xlabel="executed steps", ylabel=text, ylim=(0, 1.05 if text == measures[0] else None))
         ax.set_xticks(range(len(buckets)), buckets)
     axes[0].yaxis.set_major_formatter("{x:.0%}")
     who, (low, high) = df.model.iloc[0], df[df.model == df.model.iloc[0]].tokens.iloc[[0, -1]]
@@ -196,7 +206,7 @@ def by_difficulty(df: pd.DataFrame):  # model, difficulty, accuracy, tokens, and
 
 # %% ../../nbs/07_measure/05_figures.ipynb #acba9ee9
 ENDING_STYLES = {"hint": dict(color="#E69F00", marker="o"), "lead-in": dict(color="#009E73", marker="^", ls="--"),
-           "hard cut": dict(color=INK, marker="v", ls=":")}
+                 "hard cut": dict(color=INK, marker="v", ls=":")}
 
 def significant_windows(df: pd.DataFrame, against: str, level: float) -> str:
     "In how many windows the hint is significantly better or worse than another ending."
@@ -264,6 +274,7 @@ def mark_ratios(ax, ratios: dict, gap: float = .08):  # name -> ratio; gap: leas
                     arrowprops=dict(arrowstyle="-", color=GREY, lw=.8, shrinkA=1, shrinkB=0))
         ax.plot(1.03, value, "D", mfc="white", mec=INK, ms=7, transform=at, clip_on=False, zorder=6)
 
+# %% ../../nbs/07_measure/05_figures.ipynb #8ae8a3b3
 @themed
 def ratio_curve(df: pd.DataFrame,            # group, accuracy, ratio, low, high; the first group is drawn in orange
                 others: dict | None = None):  # name -> a ratio that somebody else published
@@ -276,7 +287,8 @@ def ratio_curve(df: pd.DataFrame,            # group, accuracy, ratio, low, high
         draw_curve(ax, p.accuracy, p.ratio, style | {"label": group, "markevery": 4}, p.low, p.high)
     mark_ratios(ax, others or {})
     ax.axhline(1, color=GREY, lw=1)
-    ax.set(xlabel="accuracy", ylabel="thinking tokens, Z1 / R1", ylim=(0, max(1.12, df[["ratio", "high"]].max().max() * 1.04)))
+    highest = df[["ratio", "high"]].max().max()
+    ax.set(xlabel="accuracy", ylabel="thinking tokens, Z1 / R1", ylim=(0, max(1.12, highest * 1.04)))
     ax.xaxis.set_major_formatter("{x:.0%}")
     if len(df):
         ax.legend(loc="upper left", bbox_to_anchor=(-.1, -.2), ncols=2)

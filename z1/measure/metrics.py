@@ -109,11 +109,11 @@ def by_problem(
         if len(found := samples[column].unique()) > 1:
             raise ValueError(f"samples mix the {column}s {', '.join(map(str, sorted(found)))}; select one")
     key = ["problem_id", "sample"]
-    if len(twice := samples[samples.duplicated(key)]):
-        raise ValueError(f"a sample occurs twice: {dict(twice[key].astype(str).iloc[0])}; drop the second")
+    if len(repeated := samples[samples.duplicated(key)]):
+        raise ValueError(f"a sample occurs twice: {dict(repeated[key].astype(str).iloc[0])}; drop the second")
     groups = samples.groupby("problem_id")
-    if len(few := groups.size()[lambda n: n < k]):
-        raise ValueError(f"problem {few.index[0]} has {few.iloc[0]} samples, but k is {k}; draw more or lower k")
+    if len(short := groups.size()[lambda n: n < k]):
+        raise ValueError(f"problem {short.index[0]} has {short.iloc[0]} samples, but k is {k}; draw more or lower k")
     return groups
 
 # %% ../../nbs/07_measure/04_metrics.ipynb #6c0d2ab5
@@ -122,6 +122,7 @@ def pass_at(samples: pd.DataFrame, k: int) -> Estimate:  # rows of one run, and 
     right = by_problem(samples, k).correct
     return estimate(pass_at_k(right.size(), right.sum().astype(int), k))
 
+# %% ../../nbs/07_measure/04_metrics.ipynb #7d01947f
 def maj_at(samples: pd.DataFrame, k: int, key: Callable[[str], Hashable] = str.strip) -> Estimate:
     "maj@k of a run, averaged over its problems; `key` says which answers are the same."
     return estimate([maj_at_k(list(g.answer), list(g.correct), k, key) for _, g in by_problem(samples, k)])
@@ -161,6 +162,7 @@ def outcome_efficiency(responses: Iterable[Response]) -> np.ndarray:
     "Of each response, the share of tokens until the first correct solution; 0 without one (arXiv 2412.21187)."
     return np.array([r.needed / r.tokens if any(p.correct for p in r.pieces) else 0. for r in responses])
 
+# %% ../../nbs/07_measure/04_metrics.ipynb #261ccbb9
 def process_efficiency(responses: Iterable[Response]) -> np.ndarray:
     "Of each response, the share of tokens in solutions with a new strategy (arXiv 2412.21187)."
     def new(pieces):
@@ -169,6 +171,7 @@ def process_efficiency(responses: Iterable[Response]) -> np.ndarray:
         return sum(first.values())
     return np.array([new(r.pieces) / r.tokens for r in responses])
 
+# %% ../../nbs/07_measure/04_metrics.ipynb #02083928
 def underthinking(responses: Iterable[Response]) -> np.ndarray:
     "Of each incorrect response, the share of tokens after its first correct thought (arXiv 2501.18585)."
     return np.array([1 - r.needed / r.tokens for r in responses if not r.correct])
@@ -184,6 +187,7 @@ def split_thoughts(
     begins = "|".join(map(re.escape, words))
     return re.split(rf"(?:(?<=\n)|(?<=[.!?] ))(?=(?:{begins})\b)", text)
 
+# %% ../../nbs/07_measure/04_metrics.ipynb #03871e97
 def split_with_tokens(
     parts: Sequence[str],             # a response cut into consecutive parts
     count: Callable[[str], int],      # number of tokens of a text
@@ -208,5 +212,6 @@ def traced_response(
     first, *checks = text.split(CHECK)
     parts = [first, *(CHECK + part for part in checks)]
     def right(part): return PRINTED.findall(part)[-1:] == [problem.answer]
-    said = text.rpartition(ANSWER_LEAD)[2] if ANSWER_LEAD in text else ""
-    return Response(split_with_tokens(parts, count, right, lambda part: "trace"), said.strip().rstrip(".") == problem.answer)
+    answer = text.rpartition(ANSWER_LEAD)[2] if ANSWER_LEAD in text else ""
+    pieces = split_with_tokens(parts, count, right, lambda part: "trace")
+    return Response(pieces, answer.strip().rstrip(".") == problem.answer)

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['COMPARED_MODELS', 'MEAN_LABEL', 'BENCHMARK_LABELS', 'published_curve', 'at_equal_accuracy', 'paper_ratios',
-           'paper_equal', 'paper_fig1b', 'paper_fig4', 'subset_gap']
+           'claim_title', 'paper_equal', 'paper_fig1b', 'left_out_title', 'paper_fig4', 'subset_gap']
 
 # %% ../../nbs/07_measure/06_published.ipynb #bba7f802
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from scipy import stats
-from .figures import DARK, GREY, INK, draw_curve, label_point, log2_axis, model_style, require_columns, published, themed
+from .figures import DARK, GREY, INK, draw_curve, label_point, log2_axis, model_style
+from .figures import published, require_columns, themed
 from .statistics import Averages, token_ratio
 
 # %% ../../nbs/07_measure/06_published.ipynb #201c1a36
@@ -28,27 +29,38 @@ def at_equal_accuracy(points: pd.DataFrame) -> pd.DataFrame:  # of one benchmark
     inside = np.union1d(evenly, bends[(bends >= evenly.min()) & (bends <= evenly.max())])
     return token_ratio(*pair, inside).assign(point=np.isin(inside, bends))
 
+# %% ../../nbs/07_measure/06_published.ipynb #e72c1f97
 MEAN_LABEL = "Figure 1b, the mean"
 
 def paper_ratios() -> pd.DataFrame:
     "The same for each benchmark of Table 6 and Figure 4, and for Figure 1b."
     points = pd.concat([published("scaling"), published("figure1b").assign(benchmark=MEAN_LABEL)])
-    parts = [at_equal_accuracy(p).assign(benchmark=b) for b, p in points.groupby("benchmark", sort=False)]
-    return pd.concat(parts, ignore_index=True)
+    tables = [at_equal_accuracy(p).assign(benchmark=b) for b, p in points.groupby("benchmark", sort=False)]
+    return pd.concat(tables, ignore_index=True)
 
 # %% ../../nbs/07_measure/06_published.ipynb #43fe34b6
+def claim_title(ratios: pd.DataFrame, claimed: float) -> str:
+    "Where the claimed ratio holds at the highest accuracy that both reach, and what the ratio is elsewhere."
+    ends = ratios.groupby("benchmark", sort=False).ratio.last().drop(MEAN_LABEL)
+    held = " and ".join(b.split()[0] for b in ends.index[ends < claimed + .005])
+    failed = " and ".join(f"{b} it is {r:.0%}" for b, r in ends[ends >= claimed + .005].items())
+    return f"Published: “about {claimed:.0%}” of the tokens holds on\n{held}; on {failed}"
+
+# %% ../../nbs/07_measure/06_published.ipynb #d26dc164
 BENCHMARK_LABELS = {  # how each is drawn, and where its name begins
     "GPQA Diamond": (dict(color="#009E73", marker="^"), (41.3, .195)),
     "LiveCodeBench v5": (dict(color="#AA4499", marker="D", ls="--"), (36.5, .325)),
     "MATH500": (dict(color=INK, marker="s"), (62.6, .9)),
     MEAN_LABEL: (dict(color=GREY, marker="o", ls=":"), (54.5, .475))}
 
+# %% ../../nbs/07_measure/06_published.ipynb #606fbab2
 @themed
 def paper_equal(ratios: pd.DataFrame, claimed: float):  # `paper_ratios()`; the ratio that the abstract claims
     "The published ratio of thinking tokens at every accuracy that both models reach, beside the claim."
     require_columns(ratios, "benchmark", "accuracy", "ratio", "point")
     fig, ax = plt.subplots(figsize=(6.6, 4.2))
-    for height, style, text in ((claimed, (0, (1, 2)), f"the abstract: “about {claimed:.0%}”"), (1, "-", "as many tokens")):
+    lines = (claimed, (0, (1, 2)), f"the abstract: “about {claimed:.0%}”"), (1, "-", "as many tokens")
+    for height, style, text in lines:
         ax.axhline(height, color=GREY, lw=1.2, ls=style, zorder=0)
         ax.annotate(text, (.995, height), (0, 4), ax.get_yaxis_transform(), "offset points", ha="right", fontsize=11)
     for benchmark, p in ratios.groupby("benchmark", sort=False):
@@ -56,11 +68,8 @@ def paper_equal(ratios: pd.DataFrame, claimed: float):  # `paper_ratios()`; the 
         draw_curve(ax, 100 * p.accuracy, p.ratio, style | {"markevery": np.flatnonzero(p.point).tolist()}, hollow=True)
         ax.annotate(f"{p.ratio.iloc[-1]:.2f} {benchmark}", at, color=DARK.get(style["color"], style["color"]), weight="bold",
                     fontsize=11.5)
-    ends = ratios.groupby("benchmark", sort=False).ratio.last().drop(MEAN_LABEL)
-    held = " and ".join(b.split()[0] for b in ends.index[ends < claimed + .005])
-    failed = " and ".join(f"{b} it is {r:.0%}" for b, r in ends[ends >= claimed + .005].items())
     ax.set(xlabel="pass@1 that both reach (%)", ylabel="thinking tokens, Z1 / R1-Distill", ylim=(0, 1.15), xlim=(23, 80))
-    ax.set_title(f"Published: “about {claimed:.0%}” of the tokens holds on\n{held}; on {failed}")
+    ax.set_title(claim_title(ratios, claimed))
     return fig
 
 # %% ../../nbs/07_measure/06_published.ipynb #88dbd1aa
@@ -72,7 +81,8 @@ def paper_fig1b(points: pd.DataFrame):  # `published("figure1b")`
     for model, p in points.groupby("model", sort=False):
         draw_curve(ax, p.thinking_tokens, p.pass_at_1, model_style(model), hollow=True)
         at = list(zip(p.thinking_tokens, p.pass_at_1))[-2]
-        label_point(ax, model.replace("-Q", "\nQ"), at, model_style(model)["color"], "left" if model == COMPARED_MODELS[0] else "right")
+        side = "left" if model == COMPARED_MODELS[0] else "right"
+        label_point(ax, model.replace("-Q", "\nQ"), at, model_style(model)["color"], side)
     end = at_equal_accuracy(points).iloc[-1]
     ax.annotate("", (end.tokens_a, 100 * end.accuracy), (end.tokens_b, 100 * end.accuracy),
                 arrowprops=dict(arrowstyle="<->", color=INK, lw=1.4, shrinkA=0, shrinkB=7))
@@ -84,6 +94,14 @@ def paper_fig1b(points: pd.DataFrame):  # `published("figure1b")`
     return fig
 
 # %% ../../nbs/07_measure/06_published.ipynb #54586f83
+def left_out_title(points: pd.DataFrame) -> str:
+    "How many points of Table 6 the paper's Figure 4 leaves out, and whose they are."
+    left = points[points.in_figure4 == "no"]
+    z1, r1 = (sum(left.model == model) for model in COMPARED_MODELS)
+    return (f"Published: Figure 4 of the paper leaves out {len(left)} of Table 6's {sum(points.in_table6 == 'yes')} points "
+            f"($\\bf{{\\times}}$), {z1} of Z1's and {r1} of R1's")
+
+# %% ../../nbs/07_measure/06_published.ipynb #4a7ece1c
 @themed
 def paper_fig4(points: pd.DataFrame):  # `published("scaling")`
     "The paper's Figure 4 with all its points; those it leaves out are crossed."
@@ -99,9 +117,7 @@ def paper_fig4(points: pd.DataFrame):  # `published("scaling")`
         log2_axis(ax, points.thinking_tokens)
         ax.set_title(benchmark, fontsize=13)
     axes[0].set_ylabel("pass@1 (%)")
-    left, whose = points[points.in_figure4 == "no"], points[points.in_figure4 == "no"].model.value_counts()
-    fig.suptitle(f"Published: Figure 4 of the paper leaves out {len(left)} of Table 6's {sum(points.in_table6 == 'yes')} points "
-                 f"($\\bf{{\\times}}$), {whose[COMPARED_MODELS[0]]} of Z1's and {whose[COMPARED_MODELS[1]]} of R1's", x=.01, ha="left", fontsize=15)
+    fig.suptitle(left_out_title(points), x=.01, ha="left", fontsize=15)
     return fig
 
 # %% ../../nbs/07_measure/06_published.ipynb #9760957f
