@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
-           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'as_stored',
-           'Ledger', 'write_jsonl', 'exclusive_access', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
+           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'cut_torn_tail',
+           'as_stored', 'storable_row', 'read_ledger', 'SyncedFile', 'Ledger', 'write_jsonl', 'named_if_full',
+           'exclusive_access', 'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
@@ -110,11 +111,13 @@ def native(value):
     "The value itself, or Python's own if it is one of numpy's scalars or arrays."
     return value.tolist() if hasattr(value, "tolist") else value
 
+# %% ../nbs/00_core.ipynb #5e998d84
 def is_missing(value) -> bool:
     "Whether a value stands for none: None, or NaN, NaT and NA, which tables write for it."
     value = native(value)
     return value is None or type(value).__name__ in ("NAType", "NaTType") or isinstance(value, float) and value != value
 
+# %% ../nbs/00_core.ipynb #13aafda6
 def coerce(value, kind):  # kind: str, int, str | int, list[str], ...
     "The value as one of that kind; raises ValueError saying what is wrong with it."
     value, kinds = native(value), get_args(kind) if isinstance(kind, UnionType) else (kind,)
@@ -132,6 +135,7 @@ def shown(value, most: int = 60) -> str:  # characters
     try: return f"{native(value)!r:.{most}}"
     except (ValueError, RecursionError): return f"a {type(value).__name__} too large to show"
 
+# %% ../nbs/00_core.ipynb #676f3e81
 def read_field(
         row: dict, name: str, kind,  # as in `coerce`
         where: str,   # how messages call the row
@@ -147,6 +151,7 @@ def read_field(
     try: return coerce(value, kind)
     except ValueError as e: raise ValueError(f"{where}: field {name!r} is {shown(value)}, but {e}: {remedy}") from None
 
+# %% ../nbs/00_core.ipynb #80340e14
 def checked(record, where: str, **kinds):  # a dataclass's object; name of a field -> its kind
     "The record with these fields as they should be; raises ValueError naming the one that is missing or odd."
     return replace(record, **{name: read_field(vars(record), name, kind, where, "mend it, or leave it out")
@@ -159,6 +164,7 @@ def jsonable(value):
     if (plain := native(value)) is not value: return plain
     raise TypeError(f"JSON cannot hold a {type(value).__name__}: use dicts, lists, texts and numbers")
 
+# %% ../nbs/00_core.ipynb #18168c14
 def fingerprint(obj) -> str:  # dataclasses, dicts, lists and plain values, nested as you like
     "Twelve hex characters that identify a configuration (SHA-256 of its canonical JSON)."
     def plain(o):
@@ -175,6 +181,13 @@ def random_stream(*names) -> random.Random:  # what the randomness is for, e.g. 
     digest = hashlib.sha256(json.dumps(names, default=jsonable).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
+# %% ../nbs/00_core.ipynb #4a282697
+def cut_torn_tail(path: Path):
+    "Cut what follows the last newline of a file: a line that a killed process left unfinished."
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        with open(path, "r+b") as f: f.truncate(data.rfind(b"\n") + 1)
+
 # %% ../nbs/00_core.ipynb #d988f471
 JSON_TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}  # how a file of JSON is opened to be written
 
@@ -184,59 +197,48 @@ def as_stored(value):
     if json.dumps(back := json.loads(text)) != text: raise ValueError("two of its keys are one in JSON")
     return back
 
-class Ledger:
-    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
-    def __init__(self,
-            path: str | Path,    # the .jsonl file; made if missing
-            key: str = "id",     # field that identifies a row
-            run: str = "",       # id of the configuration that makes the rows
-            sync_every: int = 64):  # rows between two fsyncs
-        self.path, self.key, self.run, self.sync_every = Path(path), key, run, sync_every
+# %% ../nbs/00_core.ipynb #af157820
+def storable_row(row: dict, key: str, path: Path) -> dict:  # key: the field that identifies a row; path: for messages
+    "The row as a file gives it back; raises ValueError naming file, row and field of what can't be kept."
+    value, out = native(row.get(key)), {}
+    for name, field in row.items():
+        try: out |= as_stored({name: field})
+        except (TypeError, ValueError, RecursionError) as e:
+            raise ValueError(f"{path}: row {shown(value)}: field {name!r} is {shown(field)}, which can't be kept "
+                             f"({e}): make it text, numbers, lists or dicts of these") from e
+    if type(value) not in (str, int) or out[key] != value or "run" in row or out.keys() != row.keys():
+        raise ValueError(f"{path}: row {shown(value)}: its {key!r} must be text or a whole number, its fields "
+                         "must be texts, and none may be called 'run'")
+    return out
+
+# %% ../nbs/00_core.ipynb #f3e1e865
+def read_ledger(path: Path, key: str = "id", run: str = "") -> Iterator[dict]:  # as in `Ledger`
+    "The finished rows of a ledger in the order of writing; raises ValueError on a line that is not one of this run's."
+    if not path.exists(): return
+    with open(path, "rb") as f:
+        for i, line in enumerate(f, 1):
+            try: row = json.loads(line.decode())
+            except (ValueError, RecursionError): row = None
+            if not isinstance(row, dict) or not isinstance(row.get(key), (str, int)):
+                raise ValueError(f"{path}, line {i}: not a row with a {key!r}; "
+                                 "mend or delete the line, or delete the file to start again")
+            if row.get("run") != run:
+                raise ValueError(f"{path}, line {i}: made by run {row.get('run')!r}, but this is run "
+                                 f"{run!r}; the configuration changed: delete the file to start again")
+            yield {k: v for k, v in row.items() if k != "run"}
+
+# %% ../nbs/00_core.ipynb #22c03436
+class SyncedFile:
+    "A text file that lines are appended to, forced to the disk every so many of them."
+    def __init__(self, path: str | Path, sync_every: int = 64):  # made if missing, its folder too; lines between two fsyncs
+        self.path, self.sync_every = Path(path), sync_every
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists(): self._cut_torn_tail()
-        self.done = {row[key] for row in self.rows()}
         self._file, self._unsynced = open(self.path, "a", **JSON_TEXT), 0
 
-    def _cut_torn_tail(self):
-        data = self.path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with open(self.path, "r+b") as f: f.truncate(data.rfind(b"\n") + 1)
-
-    def rows(self) -> Iterator[dict]:
-        "Every finished row, in the order of writing; raises ValueError on a line that is not one of this run's."
-        if not self.path.exists(): return
-        with open(self.path, "rb") as f:
-            for i, line in enumerate(f, 1):
-                try: row = json.loads(line.decode())
-                except (ValueError, RecursionError): row = None
-                if not isinstance(row, dict) or not isinstance(row.get(self.key), (str, int)):
-                    raise ValueError(f"{self.path}, line {i}: not a row with a {self.key!r}; "
-                                     "mend or delete the line, or delete the file to start again")
-                if row.get("run") != self.run:
-                    raise ValueError(f"{self.path}, line {i}: made by run {row.get('run')!r}, but this is run "
-                                     f"{self.run!r}; the configuration changed: delete the file to start again")
-                yield {k: v for k, v in row.items() if k != "run"}
-
-    def append(self, row: dict):
-        "Add one finished row; its key must be new. Raises ValueError naming row and field of what can't be kept."
-        row = self._as_stored(row)
-        if row[self.key] in self.done: raise ValueError(f"{self.path}: row {row[self.key]!r} is finished already")
-        self._file.write(json.dumps(row | {"run": self.run}, ensure_ascii=False) + "\n")
-        self.done.add(row[self.key])
+    def write_line(self, line: str):
+        "Append a line."
+        self._file.write(line + "\n")
         self._unsynced += 1
-        if self._unsynced >= self.sync_every: self.sync()
-
-    def _as_stored(self, row):
-        key, out = native(row.get(self.key)), {}
-        for name, value in row.items():
-            try: out |= as_stored({name: value})
-            except (TypeError, ValueError, RecursionError) as e:
-                raise ValueError(f"{self.path}: row {shown(key)}: field {name!r} is {shown(value)}, which can't be kept "
-                                 f"({e}): make it text, numbers, lists or dicts of these") from e
-        if type(key) not in (str, int) or out[self.key] != key or "run" in row or out.keys() != row.keys():
-            raise ValueError(f"{self.path}: row {shown(key)}: its {self.key!r} must be text or a whole number, its fields "
-                             "must be texts, and none may be called 'run'")
-        return out
 
     def sync(self):
         "Force what was appended to the disk."
@@ -244,12 +246,38 @@ class Ledger:
         os.fsync(self._file.fileno())
         self._unsynced = 0
 
-    def __len__(self): return len(self.done)
-    def __contains__(self, key): return key in self.done
     def __enter__(self): return self
     def __exit__(self, *exc):
         try: self.sync()
         finally: self._file.close()                     # a full disk must not leave half a row for later
+
+# %% ../nbs/00_core.ipynb #263d037c
+class Ledger(SyncedFile):
+    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
+    def __init__(self,
+            path: str | Path,    # the .jsonl file; made if missing
+            key: str = "id",     # field that identifies a row
+            run: str = "",       # id of the configuration that makes the rows
+            sync_every: int = 64):  # rows between two fsyncs
+        self.path, self.key, self.run = Path(path), key, run
+        cut_torn_tail(self.path)
+        self.done = {row[key] for row in self.rows()}
+        super().__init__(path, sync_every)
+
+    def rows(self) -> Iterator[dict]:
+        "Every finished row, in the order of writing; raises ValueError on a line that is not one of this run's."
+        return read_ledger(self.path, self.key, self.run)
+
+    def append(self, row: dict):
+        "Add one finished row; its key must be new. Raises ValueError naming row and field of what can't be kept."
+        row = storable_row(row, self.key, self.path)
+        if row[self.key] in self.done: raise ValueError(f"{self.path}: row {row[self.key]!r} is finished already")
+        self.write_line(json.dumps(row | {"run": self.run}, ensure_ascii=False))
+        self.done.add(row[self.key])
+        if self._unsynced >= self.sync_every: self.sync()
+
+    def __len__(self): return len(self.done)
+    def __contains__(self, key): return key in self.done
 
 # %% ../nbs/00_core.ipynb #c0de1a02
 def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
@@ -258,6 +286,15 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
         temp.write_text("".join(json.dumps(r, ensure_ascii=False, default=jsonable) + "\n" for r in rows), **JSON_TEXT)
 
 # %% ../nbs/00_core.ipynb #4b727003
+@contextmanager
+def named_if_full(path: str | Path) -> Iterator[None]:
+    "Let the error of a full disk name the file."
+    try: yield
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
+
+# %% ../nbs/00_core.ipynb #01e4f312
 @contextmanager
 def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other file; made if missing
     "Keep other processes from a file; RuntimeError if one has it. The error of a full disk names the file."
@@ -268,22 +305,16 @@ def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other fil
             raise RuntimeError(f"{path}: another process is writing to it; wait for it, or end it") from e
         yield
 
-@contextmanager
-def named_if_full(path: str | Path) -> Iterator[None]:
-    "Let the error of a full disk name the file."
-    try: yield
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
-        raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
-
-# %% ../nbs/00_core.ipynb #50feb9ad
+# %% ../nbs/00_core.ipynb #0360d880
 def commit() -> str:
     "The checked-out git commit, with `+` if the code differs from it; `unknown` outside a checkout."
     def git(*args): return subprocess.run(["git", *args], cwd=root(), capture_output=True, text=True).stdout.strip()
     try: head = git("rev-parse", "--short=12", "HEAD")
     except OSError: return "unknown"
-    return (head + ("+" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!figures") else "")) if head else "unknown"
+    if not head: return "unknown"
+    return head + ("+" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!figures") else "")
 
+# %% ../nbs/00_core.ipynb #50feb9ad
 def versions(*packages: str) -> dict[str, str]:  # distribution names
     "Installed versions of packages, and Python's."
     out = {"python": platform.python_version()}
