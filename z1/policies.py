@@ -166,7 +166,7 @@ def to_parameters(
     elif out: out |= {"policy": "unlimited"} | ({"end": list(policy.end_ids)} if policy.end_ids else {})
     return out | ({"written": written} if out and written else {})
 
-# %% ../nbs/03_policies.ipynb #3a13fde9
+# %% ../nbs/03_policies.ipynb #5a25d442
 PARAMETERS = ("policy", "window", "hint", "end", "switch", "penalty", "span", "written")
 PARAMETERS_OF = {"shifted": ({"window"}, {"hint"}), "delimited": ({"window", "end"}, {"hint"}),  # needed, optional
                  "no_thinking": ({"hint"}, set()), "unlimited": ({"switch"}, {"end"})}
@@ -176,7 +176,7 @@ def _policy_name(p: dict) -> str:
     if set(p) <= {"penalty", "span", "written"}:
         raise ValueError(f"{sorted(p)[0]} says nothing alone: add switch (the ids that begin a new thought) or window")
     name = p.get("policy", "shifted" if "window" in p or "hint" in p else "unlimited")
-    if name not in PARAMETERS_OF:
+    if not isinstance(name, str) or name not in PARAMETERS_OF:
         raise ValueError(f"policy must be one of {', '.join(PARAMETERS_OF)}, but is {name!r:.80}")
     needed, optional = PARAMETERS_OF[name]
     if odd := sorted(set(p) - needed - optional - {"policy", "switch", "penalty", "span", "written"}):
