@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from .core import Trajectory, atomic, checked, read_field, write_jsonl
-from .turns import conversation, opening
+from .turns import answer_opening, conversation
 
 # %% ../nbs/04_rows.ipynb #43f501c8
 def learnable(
@@ -27,7 +27,7 @@ def learnable(
         names: Sequence[str] = (),                    # how an error calls them; (): row 0, row 1, ...
 ) -> dict[str, list[list[int]]]:
     "For each row `input_ids`, and `labels` (-100: not learned) that are its response and end token, letter for letter."
-    begun = opening(tokenizer)
+    begun = answer_opening(tokenizer)
     close = re.sub(r"^(\W+)", r"\1/", begun.strip())                   # <think>: </think>
     def read(texts): return tokenizer(texts, add_special_tokens=False).input_ids if texts else []
     for i, response in enumerate(responses):
