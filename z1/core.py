@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
            'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'cut_torn_tail',
-           'as_stored', 'storable_row', 'read_ledger', 'SyncedFile', 'Ledger', 'write_jsonl', 'named_if_full',
-           'exclusive_access', 'commit', 'versions', 'hardware', 'Manifest']
+           'as_stored', 'storable_row', 'FinishedRows', 'Ledger', 'write_jsonl', 'named_if_full', 'exclusive_access',
+           'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
@@ -39,7 +39,7 @@ class Problem:
     prefill: str = ""    # how the assistant's turn begins, written before the model goes on
     reference: str = ""  # a solution that should be graded as correct, where the benchmark has one
 
-# %% ../nbs/00_core.ipynb #9f085b2f
+# %% ../nbs/00_core.ipynb #16588fb0
 @dataclass(frozen=True)
 class Trajectory:
     "A teacher's written response to a problem: one training row."
@@ -48,10 +48,9 @@ class Trajectory:
     response: str    # what the teacher wrote, without the end-of-turn token
     difficulty: int  # the problem's difficulty
     style: str       # whose habit it follows: "z1" or "r1"
-
     def __post_init__(self): _make_whole(self)
 
-# %% ../nbs/00_core.ipynb #8060951b
+# %% ../nbs/00_core.ipynb #ec80b80e
 @dataclass(frozen=True)
 class Sample:
     "One decoded answer: a row of `samples.parquet`."
@@ -74,10 +73,8 @@ class Sample:
     run: str              # id of the manifest that says how it came about
     detail: str = ""      # why, in a few words: "test 3 of 20: time limit"
     lenient: bool | None = None  # `correct` under looser rules, where a benchmark has two sets of them
-
     def __post_init__(self):
-        parts = self.thinking_tokens + self.hint_tokens + self.answer_tokens
-        if parts != self.total_tokens:
+        if (parts := self.thinking_tokens + self.hint_tokens + self.answer_tokens) != self.total_tokens:
             raise ValueError(f"sample {self.problem_id!r}: thinking + hint + answer = {parts}, "
                              f"but total_tokens = {self.total_tokens}; every token belongs to one part")
         _make_whole(self)
@@ -135,12 +132,11 @@ def shown(value, most: int = 60) -> str:  # characters
     try: return f"{native(value)!r:.{most}}"
     except (ValueError, RecursionError): return f"a {type(value).__name__} too large to show"
 
-# %% ../nbs/00_core.ipynb #676f3e81
+# %% ../nbs/00_core.ipynb #0e1ebad0
 def read_field(
         row: dict, name: str, kind,  # as in `coerce`
-        where: str,   # how messages call the row
-        remedy: str,  # what messages tell the reader to do
-        *default,     # what stands for a missing value; none: it may not be missing
+        where: str, remedy: str,     # how messages call the row; what they tell the reader to do
+        *default,                    # what stands for a missing value; none: it may not be missing
 ):
     "A row's field as one of that kind; raises ValueError naming row, field and remedy if it is missing or odd."
     value = row.get(name)
@@ -151,11 +147,11 @@ def read_field(
     try: return coerce(value, kind)
     except ValueError as e: raise ValueError(f"{where}: field {name!r} is {shown(value)}, but {e}: {remedy}") from None
 
-# %% ../nbs/00_core.ipynb #80340e14
+# %% ../nbs/00_core.ipynb #47067698
 def checked(record, where: str, **kinds):  # a dataclass's object; name of a field -> its kind
     "The record with these fields as they should be; raises ValueError naming the one that is missing or odd."
-    return replace(record, **{name: read_field(vars(record), name, kind, where, "mend it, or leave it out")
-                              for name, kind in kinds.items()})
+    def field(name, kind): return read_field(vars(record), name, kind, where, "mend it, or leave it out")
+    return replace(record, **{name: field(name, kind) for name, kind in kinds.items()})
 
 # %% ../nbs/00_core.ipynb #7486e987
 def jsonable(value):
@@ -188,9 +184,8 @@ def cut_torn_tail(path: Path):
     if data and not data.endswith(b"\n"):
         with open(path, "r+b") as f: f.truncate(data.rfind(b"\n") + 1)
 
-# %% ../nbs/00_core.ipynb #d988f471
+# %% ../nbs/00_core.ipynb #4f4e5ac8
 JSON_TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}  # how a file of JSON is opened to be written
-
 def as_stored(value):
     "The value as JSON gives it back; raises TypeError or ValueError if it doesn't come through whole."
     text = json.dumps(value, default=jsonable)
@@ -211,73 +206,61 @@ def storable_row(row: dict, key: str, path: Path) -> dict:  # key: the field tha
                          "must be texts, and none may be called 'run'")
     return out
 
-# %% ../nbs/00_core.ipynb #f3e1e865
-def read_ledger(path: Path, key: str = "id", run: str = "") -> Iterator[dict]:  # as in `Ledger`
-    "The finished rows of a ledger in the order of writing; raises ValueError on a line that is not one of this run's."
-    if not path.exists(): return
-    with open(path, "rb") as f:
-        for i, line in enumerate(f, 1):
-            try: row = json.loads(line.decode())
-            except (ValueError, RecursionError): row = None
-            if not isinstance(row, dict) or not isinstance(row.get(key), (str, int)):
-                raise ValueError(f"{path}, line {i}: not a row with a {key!r}; "
-                                 "mend or delete the line, or delete the file to start again")
-            if row.get("run") != run:
-                raise ValueError(f"{path}, line {i}: made by run {row.get('run')!r}, but this is run "
-                                 f"{run!r}; the configuration changed: delete the file to start again")
-            yield {k: v for k, v in row.items() if k != "run"}
+# %% ../nbs/00_core.ipynb #63a53987
+class FinishedRows:
+    "The rows that a ledger holds already; opening it cuts a torn tail."
+    def __init__(self, path: str | Path, key: str = "id", run: str = ""):  # as in `Ledger`
+        self.path, self.key, self.run = Path(path), key, run
+        cut_torn_tail(self.path)
+        self.done = {row[key] for row in self.rows()}
 
-# %% ../nbs/00_core.ipynb #22c03436
-class SyncedFile:
-    "A text file that lines are appended to, forced to the disk every so many of them."
-    def __init__(self, path: str | Path, sync_every: int = 64):  # made if missing, its folder too; lines between two fsyncs
-        self.path, self.sync_every = Path(path), sync_every
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file, self._unsynced = open(self.path, "a", **JSON_TEXT), 0
+    def rows(self) -> Iterator[dict]:
+        "Every finished row, in the order of writing; raises ValueError on a line that is not one of this run's."
+        if not self.path.exists(): return
+        with open(self.path, "rb") as f:
+            for i, line in enumerate(f, 1):
+                try: row = json.loads(line.decode())
+                except (ValueError, RecursionError): row = None
+                if not isinstance(row, dict) or not isinstance(row.get(self.key), (str, int)):
+                    raise ValueError(f"{self.path}, line {i}: not a row with a {self.key!r}; "
+                                     "mend or delete the line, or delete the file to start again")
+                if row.get("run") != self.run:
+                    raise ValueError(f"{self.path}, line {i}: made by run {row.get('run')!r}, but this is run "
+                                     f"{self.run!r}; the configuration changed: delete the file to start again")
+                yield {k: v for k, v in row.items() if k != "run"}
+    def __len__(self): return len(self.done)
+    def __contains__(self, key): return key in self.done
 
-    def write_line(self, line: str):
-        "Append a line."
-        self._file.write(line + "\n")
+# %% ../nbs/00_core.ipynb #bc252957
+class Ledger(FinishedRows):
+    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
+    def __init__(self,
+            path: str | Path,       # the .jsonl file; made if missing
+            key: str = "id",        # field that identifies a row
+            run: str = "",          # id of the configuration that makes the rows
+            sync_every: int = 64):  # rows between two fsyncs
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, key, run)
+        self._file, self.sync_every, self._unsynced = open(self.path, "a", **JSON_TEXT), sync_every, 0
+
+    def append(self, row: dict):
+        "Add one finished row; its key must be new. Raises ValueError naming row and field of what can't be kept."
+        row = storable_row(row, self.key, self.path)
+        if row[self.key] in self.done: raise ValueError(f"{self.path}: row {row[self.key]!r} is finished already")
+        self._file.write(json.dumps(row | {"run": self.run}, ensure_ascii=False) + "\n")
+        self.done.add(row[self.key])
         self._unsynced += 1
+        if self._unsynced >= self.sync_every: self.sync()
 
     def sync(self):
         "Force what was appended to the disk."
         self._file.flush()
         os.fsync(self._file.fileno())
         self._unsynced = 0
-
     def __enter__(self): return self
     def __exit__(self, *exc):
         try: self.sync()
         finally: self._file.close()                     # a full disk must not leave half a row for later
-
-# %% ../nbs/00_core.ipynb #263d037c
-class Ledger(SyncedFile):
-    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
-    def __init__(self,
-            path: str | Path,    # the .jsonl file; made if missing
-            key: str = "id",     # field that identifies a row
-            run: str = "",       # id of the configuration that makes the rows
-            sync_every: int = 64):  # rows between two fsyncs
-        self.path, self.key, self.run = Path(path), key, run
-        cut_torn_tail(self.path)
-        self.done = {row[key] for row in self.rows()}
-        super().__init__(path, sync_every)
-
-    def rows(self) -> Iterator[dict]:
-        "Every finished row, in the order of writing; raises ValueError on a line that is not one of this run's."
-        return read_ledger(self.path, self.key, self.run)
-
-    def append(self, row: dict):
-        "Add one finished row; its key must be new. Raises ValueError naming row and field of what can't be kept."
-        row = storable_row(row, self.key, self.path)
-        if row[self.key] in self.done: raise ValueError(f"{self.path}: row {row[self.key]!r} is finished already")
-        self.write_line(json.dumps(row | {"run": self.run}, ensure_ascii=False))
-        self.done.add(row[self.key])
-        if self._unsynced >= self.sync_every: self.sync()
-
-    def __len__(self): return len(self.done)
-    def __contains__(self, key): return key in self.done
 
 # %% ../nbs/00_core.ipynb #c0de1a02
 def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
@@ -294,7 +277,7 @@ def named_if_full(path: str | Path) -> Iterator[None]:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
         raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
 
-# %% ../nbs/00_core.ipynb #01e4f312
+# %% ../nbs/00_core.ipynb #4a1bed7d
 @contextmanager
 def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other file; made if missing
     "Keep other processes from a file; RuntimeError if one has it. The error of a full disk names the file."
@@ -305,7 +288,7 @@ def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other fil
             raise RuntimeError(f"{path}: another process is writing to it; wait for it, or end it") from e
         yield
 
-# %% ../nbs/00_core.ipynb #0360d880
+# %% ../nbs/00_core.ipynb #f86d1cd9
 def commit() -> str:
     "The checked-out git commit, with `+` if the code differs from it; `unknown` outside a checkout."
     def git(*args): return subprocess.run(["git", *args], cwd=root(), capture_output=True, text=True).stdout.strip()
@@ -323,13 +306,12 @@ def versions(*packages: str) -> dict[str, str]:  # distribution names
         except PackageNotFoundError: out[name] = "not installed"
     return out
 
-# %% ../nbs/00_core.ipynb #3087254d
+# %% ../nbs/00_core.ipynb #c40f277c
 def hardware() -> dict:
     "The machine in a few words: processor, cores, accelerator if torch is loaded and sees one."
-    out = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available(): out["gpu"] = torch.cuda.get_device_name()
-    return out
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch and torch.cuda.is_available() else {}
+    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(), **gpu}
 
 # %% ../nbs/00_core.ipynb #c2f1bbe2
 class Manifest:
