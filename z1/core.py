@@ -132,7 +132,7 @@ def shown(value, most: int = 60) -> str:  # characters
     try: return f"{native(value)!r:.{most}}"
     except (ValueError, RecursionError): return f"a {type(value).__name__} too large to show"
 
-# %% ../nbs/00_core.ipynb #0e1ebad0
+# %% ../nbs/00_core.ipynb #c2cb4e42
 def read_field(
         row: dict, name: str, kind,  # as in `coerce`
         where: str, remedy: str,     # how messages call the row; what they tell the reader to do
@@ -142,8 +142,8 @@ def read_field(
     value = row.get(name)
     if is_missing(value):
         if default: return default[0]
-        there = whole_text(", ".join(map(str, row)))
-        raise ValueError(f"{where}: field {name!r} is missing; the row has {there}: {remedy}")
+        present = whole_text(", ".join(map(str, row)))
+        raise ValueError(f"{where}: field {name!r} is missing; the row has {present}: {remedy}")
     try: return coerce(value, kind)
     except ValueError as e: raise ValueError(f"{where}: field {name!r} is {shown(value)}, but {e}: {remedy}") from None
 

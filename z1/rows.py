@@ -20,15 +20,15 @@ from transformers import PreTrainedTokenizerBase
 from .core import Trajectory, atomic, checked, read_field, write_jsonl
 from .turns import answer_opening, conversation
 
-# %% ../nbs/04_rows.ipynb #54a3745c
+# %% ../nbs/04_rows.ipynb #14ee84db
 def _check_opening(opening: str, responses: list[str], names: Sequence[str], tokenizer: PreTrainedTokenizerBase):
     "Raise ValueError naming a response that neither begins as the template begins an answer nor closes what it opened."
     close = re.sub(r"^(\W+)", r"\1/", opening.strip())                 # <think>: </think>
     for i, response in enumerate(responses):
         if not response.startswith(opening) and (close not in response or response.startswith(opening.strip())):
             raise ValueError(f"{names[i] if names else f'row {i}'}: the chat template of {tokenizer.name_or_path!r} begins "
-                             f"every answer with {opening!r}, and the response {response[:40]!r} neither begins like that nor "
-                             f"goes on to {close!r}: give it a thought, or use a template that doesn't")
+                             f"every answer with {opening!r}, and the response {response[:40]!r} neither begins like that "
+                             f"nor goes on to {close!r}: give it a thought, or use a template that doesn't")
 
 # %% ../nbs/04_rows.ipynb #65817ad4
 def learnable(
