@@ -324,7 +324,7 @@ def test_every_field_however_deep_counts():
 
 
 def test_a_fingerprint_is_the_same_in_every_process():
-    code = "from z1.core import *; print(fingerprint({'b': [1, 'x'], 'a': None}), stream(1, 'x').random())"
+    code = "from z1.core import *; print(fingerprint({'b': [1, 'x'], 'a': None}), random_stream(1, 'x').random())"
     seen = {subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True,
                            env={**os.environ, "PYTHONHASHSEED": str(i)}).stdout for i in range(2)}
     assert seen == {f"{fingerprint({'a': None, 'b': (1, 'x')})} {random_stream(1, 'x').random()}\n"}

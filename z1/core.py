@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['JSON_TEXT', 'whole_text', 'Problem', 'Trajectory', 'Sample', 'root', 'from_root', 'atomic', 'native', 'is_missing',
-           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'as_stored',
-           'Ledger', 'write_jsonl', 'exclusive_access', 'named_if_full', 'commit', 'versions', 'hardware', 'Manifest']
+           'coerce', 'shown', 'read_field', 'checked', 'jsonable', 'fingerprint', 'random_stream', 'cut_torn_tail',
+           'as_stored', 'storable_row', 'FinishedRows', 'Ledger', 'write_jsonl', 'named_if_full', 'exclusive_access',
+           'commit', 'versions', 'hardware', 'Manifest']
 
 # %% ../nbs/00_core.ipynb #d65d41b7
 import errno, fcntl, hashlib, json, os, platform, random, subprocess, sys, time
@@ -38,7 +39,7 @@ class Problem:
     prefill: str = ""    # how the assistant's turn begins, written before the model goes on
     reference: str = ""  # a solution that should be graded as correct, where the benchmark has one
 
-# %% ../nbs/00_core.ipynb #9f085b2f
+# %% ../nbs/00_core.ipynb #16588fb0
 @dataclass(frozen=True)
 class Trajectory:
     "A teacher's written response to a problem: one training row."
@@ -47,10 +48,9 @@ class Trajectory:
     response: str    # what the teacher wrote, without the end-of-turn token
     difficulty: int  # the problem's difficulty
     style: str       # whose habit it follows: "z1" or "r1"
-
     def __post_init__(self): _make_whole(self)
 
-# %% ../nbs/00_core.ipynb #8060951b
+# %% ../nbs/00_core.ipynb #ec80b80e
 @dataclass(frozen=True)
 class Sample:
     "One decoded answer: a row of `samples.parquet`."
@@ -73,10 +73,8 @@ class Sample:
     run: str              # id of the manifest that says how it came about
     detail: str = ""      # why, in a few words: "test 3 of 20: time limit"
     lenient: bool | None = None  # `correct` under looser rules, where a benchmark has two sets of them
-
     def __post_init__(self):
-        parts = self.thinking_tokens + self.hint_tokens + self.answer_tokens
-        if parts != self.total_tokens:
+        if (parts := self.thinking_tokens + self.hint_tokens + self.answer_tokens) != self.total_tokens:
             raise ValueError(f"sample {self.problem_id!r}: thinking + hint + answer = {parts}, "
                              f"but total_tokens = {self.total_tokens}; every token belongs to one part")
         _make_whole(self)
@@ -110,11 +108,13 @@ def native(value):
     "The value itself, or Python's own if it is one of numpy's scalars or arrays."
     return value.tolist() if hasattr(value, "tolist") else value
 
+# %% ../nbs/00_core.ipynb #5e998d84
 def is_missing(value) -> bool:
     "Whether a value stands for none: None, or NaN, NaT and NA, which tables write for it."
     value = native(value)
     return value is None or type(value).__name__ in ("NAType", "NaTType") or isinstance(value, float) and value != value
 
+# %% ../nbs/00_core.ipynb #13aafda6
 def coerce(value, kind):  # kind: str, int, str | int, list[str], ...
     "The value as one of that kind; raises ValueError saying what is wrong with it."
     value, kinds = native(value), get_args(kind) if isinstance(kind, UnionType) else (kind,)
@@ -132,25 +132,26 @@ def shown(value, most: int = 60) -> str:  # characters
     try: return f"{native(value)!r:.{most}}"
     except (ValueError, RecursionError): return f"a {type(value).__name__} too large to show"
 
+# %% ../nbs/00_core.ipynb #c2cb4e42
 def read_field(
         row: dict, name: str, kind,  # as in `coerce`
-        where: str,   # how messages call the row
-        remedy: str,  # what messages tell the reader to do
-        *default,     # what stands for a missing value; none: it may not be missing
+        where: str, remedy: str,     # how messages call the row; what they tell the reader to do
+        *default,                    # what stands for a missing value; none: it may not be missing
 ):
     "A row's field as one of that kind; raises ValueError naming row, field and remedy if it is missing or odd."
     value = row.get(name)
     if is_missing(value):
         if default: return default[0]
-        there = whole_text(", ".join(map(str, row)))
-        raise ValueError(f"{where}: field {name!r} is missing; the row has {there}: {remedy}")
+        present = whole_text(", ".join(map(str, row)))
+        raise ValueError(f"{where}: field {name!r} is missing; the row has {present}: {remedy}")
     try: return coerce(value, kind)
     except ValueError as e: raise ValueError(f"{where}: field {name!r} is {shown(value)}, but {e}: {remedy}") from None
 
+# %% ../nbs/00_core.ipynb #47067698
 def checked(record, where: str, **kinds):  # a dataclass's object; name of a field -> its kind
     "The record with these fields as they should be; raises ValueError naming the one that is missing or odd."
-    return replace(record, **{name: read_field(vars(record), name, kind, where, "mend it, or leave it out")
-                              for name, kind in kinds.items()})
+    def field(name, kind): return read_field(vars(record), name, kind, where, "mend it, or leave it out")
+    return replace(record, **{name: field(name, kind) for name, kind in kinds.items()})
 
 # %% ../nbs/00_core.ipynb #7486e987
 def jsonable(value):
@@ -159,6 +160,7 @@ def jsonable(value):
     if (plain := native(value)) is not value: return plain
     raise TypeError(f"JSON cannot hold a {type(value).__name__}: use dicts, lists, texts and numbers")
 
+# %% ../nbs/00_core.ipynb #18168c14
 def fingerprint(obj) -> str:  # dataclasses, dicts, lists and plain values, nested as you like
     "Twelve hex characters that identify a configuration (SHA-256 of its canonical JSON)."
     def plain(o):
@@ -175,32 +177,42 @@ def random_stream(*names) -> random.Random:  # what the randomness is for, e.g. 
     digest = hashlib.sha256(json.dumps(names, default=jsonable).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
-# %% ../nbs/00_core.ipynb #d988f471
-JSON_TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}  # how a file of JSON is opened to be written
+# %% ../nbs/00_core.ipynb #4a282697
+def cut_torn_tail(path: Path):
+    "Cut what follows the last newline of a file: a line that a killed process left unfinished."
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        with open(path, "r+b") as f: f.truncate(data.rfind(b"\n") + 1)
 
+# %% ../nbs/00_core.ipynb #4f4e5ac8
+JSON_TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}  # how a file of JSON is opened to be written
 def as_stored(value):
     "The value as JSON gives it back; raises TypeError or ValueError if it doesn't come through whole."
     text = json.dumps(value, default=jsonable)
     if json.dumps(back := json.loads(text)) != text: raise ValueError("two of its keys are one in JSON")
     return back
 
-class Ledger:
-    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
-    def __init__(self,
-            path: str | Path,    # the .jsonl file; made if missing
-            key: str = "id",     # field that identifies a row
-            run: str = "",       # id of the configuration that makes the rows
-            sync_every: int = 64):  # rows between two fsyncs
-        self.path, self.key, self.run, self.sync_every = Path(path), key, run, sync_every
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists(): self._cut_torn_tail()
-        self.done = {row[key] for row in self.rows()}
-        self._file, self._unsynced = open(self.path, "a", **JSON_TEXT), 0
+# %% ../nbs/00_core.ipynb #af157820
+def storable_row(row: dict, key: str, path: Path) -> dict:  # key: the field that identifies a row; path: for messages
+    "The row as a file gives it back; raises ValueError naming file, row and field of what can't be kept."
+    value, out = native(row.get(key)), {}
+    for name, field in row.items():
+        try: out |= as_stored({name: field})
+        except (TypeError, ValueError, RecursionError) as e:
+            raise ValueError(f"{path}: row {shown(value)}: field {name!r} is {shown(field)}, which can't be kept "
+                             f"({e}): make it text, numbers, lists or dicts of these") from e
+    if type(value) not in (str, int) or out[key] != value or "run" in row or out.keys() != row.keys():
+        raise ValueError(f"{path}: row {shown(value)}: its {key!r} must be text or a whole number, its fields "
+                         "must be texts, and none may be called 'run'")
+    return out
 
-    def _cut_torn_tail(self):
-        data = self.path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with open(self.path, "r+b") as f: f.truncate(data.rfind(b"\n") + 1)
+# %% ../nbs/00_core.ipynb #63a53987
+class FinishedRows:
+    "The rows that a ledger holds already; opening it cuts a torn tail."
+    def __init__(self, path: str | Path, key: str = "id", run: str = ""):  # as in `Ledger`
+        self.path, self.key, self.run = Path(path), key, run
+        cut_torn_tail(self.path)
+        self.done = {row[key] for row in self.rows()}
 
     def rows(self) -> Iterator[dict]:
         "Every finished row, in the order of writing; raises ValueError on a line that is not one of this run's."
@@ -216,36 +228,35 @@ class Ledger:
                     raise ValueError(f"{self.path}, line {i}: made by run {row.get('run')!r}, but this is run "
                                      f"{self.run!r}; the configuration changed: delete the file to start again")
                 yield {k: v for k, v in row.items() if k != "run"}
+    def __len__(self): return len(self.done)
+    def __contains__(self, key): return key in self.done
+
+# %% ../nbs/00_core.ipynb #bc252957
+class Ledger(FinishedRows):
+    "An append-only JSONL file of finished rows that survives a kill and refuses duplicates."
+    def __init__(self,
+            path: str | Path,       # the .jsonl file; made if missing
+            key: str = "id",        # field that identifies a row
+            run: str = "",          # id of the configuration that makes the rows
+            sync_every: int = 64):  # rows between two fsyncs
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, key, run)
+        self._file, self.sync_every, self._unsynced = open(self.path, "a", **JSON_TEXT), sync_every, 0
 
     def append(self, row: dict):
         "Add one finished row; its key must be new. Raises ValueError naming row and field of what can't be kept."
-        row = self._as_stored(row)
+        row = storable_row(row, self.key, self.path)
         if row[self.key] in self.done: raise ValueError(f"{self.path}: row {row[self.key]!r} is finished already")
         self._file.write(json.dumps(row | {"run": self.run}, ensure_ascii=False) + "\n")
         self.done.add(row[self.key])
         self._unsynced += 1
         if self._unsynced >= self.sync_every: self.sync()
 
-    def _as_stored(self, row):
-        key, out = native(row.get(self.key)), {}
-        for name, value in row.items():
-            try: out |= as_stored({name: value})
-            except (TypeError, ValueError, RecursionError) as e:
-                raise ValueError(f"{self.path}: row {shown(key)}: field {name!r} is {shown(value)}, which can't be kept "
-                                 f"({e}): make it text, numbers, lists or dicts of these") from e
-        if type(key) not in (str, int) or out[self.key] != key or "run" in row or out.keys() != row.keys():
-            raise ValueError(f"{self.path}: row {shown(key)}: its {self.key!r} must be text or a whole number, its fields "
-                             "must be texts, and none may be called 'run'")
-        return out
-
     def sync(self):
         "Force what was appended to the disk."
         self._file.flush()
         os.fsync(self._file.fileno())
         self._unsynced = 0
-
-    def __len__(self): return len(self.done)
-    def __contains__(self, key): return key in self.done
     def __enter__(self): return self
     def __exit__(self, *exc):
         try: self.sync()
@@ -259,6 +270,15 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]):  # the .jsonl file
 
 # %% ../nbs/00_core.ipynb #4b727003
 @contextmanager
+def named_if_full(path: str | Path) -> Iterator[None]:
+    "Let the error of a full disk name the file."
+    try: yield
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
+
+# %% ../nbs/00_core.ipynb #4a1bed7d
+@contextmanager
 def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other file; made if missing
     "Keep other processes from a file; RuntimeError if one has it. The error of a full disk names the file."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,22 +288,16 @@ def exclusive_access(path: Path) -> Iterator[None]:  # a ledger or any other fil
             raise RuntimeError(f"{path}: another process is writing to it; wait for it, or end it") from e
         yield
 
-@contextmanager
-def named_if_full(path: str | Path) -> Iterator[None]:
-    "Let the error of a full disk name the file."
-    try: yield
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
-        raise OSError(e.errno, f"{os.strerror(e.errno)}: finished rows are kept, make room and go on", str(path)) from e
-
-# %% ../nbs/00_core.ipynb #50feb9ad
+# %% ../nbs/00_core.ipynb #f86d1cd9
 def commit() -> str:
     "The checked-out git commit, with `+` if the code differs from it; `unknown` outside a checkout."
     def git(*args): return subprocess.run(["git", *args], cwd=root(), capture_output=True, text=True).stdout.strip()
     try: head = git("rev-parse", "--short=12", "HEAD")
     except OSError: return "unknown"
-    return (head + ("+" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!figures") else "")) if head else "unknown"
+    if not head: return "unknown"
+    return head + ("+" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data", ":!figures") else "")
 
+# %% ../nbs/00_core.ipynb #50feb9ad
 def versions(*packages: str) -> dict[str, str]:  # distribution names
     "Installed versions of packages, and Python's."
     out = {"python": platform.python_version()}
@@ -292,13 +306,12 @@ def versions(*packages: str) -> dict[str, str]:  # distribution names
         except PackageNotFoundError: out[name] = "not installed"
     return out
 
-# %% ../nbs/00_core.ipynb #3087254d
+# %% ../nbs/00_core.ipynb #c40f277c
 def hardware() -> dict:
     "The machine in a few words: processor, cores, accelerator if torch is loaded and sees one."
-    out = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available(): out["gpu"] = torch.cuda.get_device_name()
-    return out
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch and torch.cuda.is_available() else {}
+    return {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count(), **gpu}
 
 # %% ../nbs/00_core.ipynb #c2f1bbe2
 class Manifest:

@@ -18,32 +18,38 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from .core import Trajectory, atomic, checked, read_field, write_jsonl
-from .turns import conversation, opening
+from .turns import answer_opening, conversation
 
-# %% ../nbs/04_rows.ipynb #43f501c8
+# %% ../nbs/04_rows.ipynb #14ee84db
+def _check_opening(opening: str, responses: list[str], names: Sequence[str], tokenizer: PreTrainedTokenizerBase):
+    "Raise ValueError naming a response that neither begins as the template begins an answer nor closes what it opened."
+    close = re.sub(r"^(\W+)", r"\1/", opening.strip())                 # <think>: </think>
+    for i, response in enumerate(responses):
+        if not response.startswith(opening) and (close not in response or response.startswith(opening.strip())):
+            raise ValueError(f"{names[i] if names else f'row {i}'}: the chat template of {tokenizer.name_or_path!r} begins "
+                             f"every answer with {opening!r}, and the response {response[:40]!r} neither begins like that "
+                             f"nor goes on to {close!r}: give it a thought, or use a template that doesn't")
+
+# %% ../nbs/04_rows.ipynb #65817ad4
 def learnable(
         tokenizer: PreTrainedTokenizerBase,           # with a chat template
         questions: list[str], responses: list[str],   # of the rows
         names: Sequence[str] = (),                    # how an error calls them; (): row 0, row 1, ...
 ) -> dict[str, list[list[int]]]:
     "For each row `input_ids`, and `labels` (-100: not learned) that are its response and end token, letter for letter."
-    begun = opening(tokenizer)
-    close = re.sub(r"^(\W+)", r"\1/", begun.strip())                   # <think>: </think>
     def read(texts): return tokenizer(texts, add_special_tokens=False).input_ids if texts else []
-    for i, response in enumerate(responses):
-        if not response.startswith(begun) and (close not in response or response.startswith(begun.strip())):
-            raise ValueError(f"{names[i] if names else f'row {i}'}: the chat template of {tokenizer.name_or_path!r} begins every "
-                             f"answer with {begun!r}, and the response {response[:40]!r} neither begins like that nor goes on "
-                             f"to {close!r}: give it a thought, or use a template that doesn't")
+    opening = answer_opening(tokenizer)
+    _check_opening(opening, responses, names, tokenizer)
     turns = [conversation(q, "")["prompt"] for q in questions]
-    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) if turns else []
-    heads = [begun if text.startswith(begun) else "" for text in responses]
-    prompts = read([text.removesuffix(head) for text, head in zip(asked, heads)])
+    texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) if turns else []
+    heads = [opening if response.startswith(opening) else "" for response in responses]
+    prompts = read([text.removesuffix(head) for text, head in zip(texts, heads)])
     bodies = read([text.removeprefix(head) + tokenizer.eos_token for text, head in zip(responses, heads)])
     answers = [(read(head) if head else []) + body for head, body in zip(heads, bodies)]
     return {"input_ids": [p + a for p, a in zip(prompts, answers)],
             "labels": [[-100] * len(p) + a for p, a in zip(prompts, answers)]}
 
+# %% ../nbs/04_rows.ipynb #43f501c8
 def count_tokens(
         tokenizer: PreTrainedTokenizerBase,  # with a chat template
         rows: list[Trajectory],
@@ -52,7 +58,7 @@ def count_tokens(
     texts = [t.prompt for t in rows], [t.response for t in rows], [t.problem_id for t in rows]
     return [(len(row) - row.count(-100), len(row)) for row in learnable(tokenizer, *texts)["labels"]]
 
-# %% ../nbs/04_rows.ipynb #0e158e5f
+# %% ../nbs/04_rows.ipynb #403fcb61
 def filter_rows(
         trajectories: Iterable[Trajectory],
         tokenizer: PreTrainedTokenizerBase,  # decides the lengths
@@ -80,12 +86,14 @@ def save_rows(kept: list[dict], dropped: list[dict], path: str | Path):  # the .
     write_jsonl(path.with_suffix(".dropped.jsonl"), dropped)
     with atomic(path) as temp: parquet.write_table(pa.Table.from_pylist(kept), temp)
 
+# %% ../nbs/04_rows.ipynb #596b4d44
 def load_rows(path: str | Path) -> Dataset:  # a .parquet file of `save_rows`
     "Read a training set; raises ValueError if the file is missing, torn or lacks a column."
     path, needed = Path(path), {"id", "question", "response", "tokens", "total_tokens", "difficulty", "style"}
     if not path.exists(): raise ValueError(f"{path}: no such training set; run the exp_generate notebook first")
     try: rows = Dataset(parquet.read_table(path))
-    except (pa.ArrowException, OSError) as e: raise ValueError(f"{path}: not a readable Parquet file; delete it and run exp_generate") from e
+    except (pa.ArrowException, OSError) as e:
+        raise ValueError(f"{path}: not a readable Parquet file; delete it and run exp_generate") from e
     if missing := needed - set(rows.column_names): raise ValueError(f"{path}: lacks column(s) {sorted(missing)}")
     if not len(rows): raise ValueError(f"{path}: holds no rows; delete it and run exp_generate with more problems")
     return rows

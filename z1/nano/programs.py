@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['VARIABLES', 'EXPRESSION', 'GRAMMAR', 'SHORT', 'LONG', 'SPLITS', 'BUCKETS', 'SHARES', 'ALL_BUCKETS', 'QUESTION',
-           'ANSWER_LEAD', 'STYLES', 'WORDS', 'statement_kind', 'parse', 'check_program', 'Step', 'execute',
-           'difficulty', 'size_limits', 'shapes', 'random_expression', 'random_assignment', 'random_conditional',
-           'random_skeleton', 'add_print', 'draw_program', 'split_of', 'bucket_name', 'number_lines', 'make_problem',
-           'make_problems', 'program_of', 'show_state', 'substitute', 'evaluate_expression', 'evaluate_condition',
-           'trace_program', 'z1_style', 'r1_style', 'initial_value', 'make_word_problem']
+           'ANSWER_LEAD', 'STYLES', 'OPERATION_WORDS', 'statement_kind', 'parse_program', 'check_program', 'Step',
+           'execute', 'difficulty', 'size_limits', 'shapes', 'random_expression', 'random_assignment',
+           'random_conditional', 'random_skeleton', 'add_print', 'draw_program', 'split_of', 'bucket_name',
+           'number_lines', 'make_problem', 'program_of', 'make_problems', 'show_state', 'substitute',
+           'evaluate_expression', 'evaluate_condition', 'describe_step', 'trace_program', 'z1_style', 'r1_style',
+           'initial_value', 'make_word_problem']
 
 # %% ../../nbs/05_nano/01_programs.ipynb #156b2f4b
 import random, re, sys
@@ -22,7 +23,9 @@ from ..core import Problem, Trajectory, random_stream
 
 # %% ../../nbs/05_nano/01_programs.ipynb #ad8b0b39
 VARIABLES = "abc"
+
 EXPRESSION = r"\([abc][-+*][abc\d]\)%10"
+
 GRAMMAR = {"init": r"a=\d;b=\d;c=\d", "assign": rf" {{0,2}}[abc]={EXPRESSION}", "for": r"for i in range\(\d\):",
            "if": r" ?if [abc\d]<[abc\d]:", "else": r" ?else:", "print": r"print\(([abc]|\(\d[-+*]\d\)%10)\)"}
 
@@ -31,21 +34,23 @@ def statement_kind(line: str) -> str | None:
     "What a line is, by the grammar; None if it is nothing of the nano world."
     return next((k for k, pattern in GRAMMAR.items() if re.fullmatch(pattern, line, re.ASCII)), None)
 
+# %% ../../nbs/05_nano/01_programs.ipynb #657076fd
 @lru_cache(maxsize=2**8)
-def parse(source: str) -> tuple[tuple[str, ...], CodeType]:
-    "The kind of each line, and the compiled program; raises ValueError as `check_program` does."
+def parse_program(source: str) -> tuple[tuple[str, ...], CodeType]:
+    "The kind of each line, and the compiled program; raises ValueError naming the first line that doesn't belong there."
     kinds = tuple(map(statement_kind, lines := source.split("\n")))
-    for number, (k, line) in enumerate(zip(kinds, lines), 1):
-        if k is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
-                                       f"a line is one of {', '.join(GRAMMAR)}")
-        if (k == "init") != (number == 1):
+    for number, (kind, line) in enumerate(zip(kinds, lines), 1):
+        if kind is None: raise ValueError(f"line {number}: {line!r} is not a statement of the nano world; "
+                                          f"a line is one of {', '.join(GRAMMAR)}")
+        if (kind == "init") != (number == 1):
             raise ValueError(f"line {number}: {line!r}: a program sets its variables in line 1, and only there")
     try: return kinds, compile(source, "<program>", "exec")
     except SyntaxError as e: raise ValueError(f"line {e.lineno}: {e.msg}: lines in this order are no program") from e
 
+# %% ../../nbs/05_nano/01_programs.ipynb #c32c7254
 def check_program(source: str) -> list[str]:  # a program, one statement a line
     "Name the kind of each line; raises ValueError naming the first line that doesn't belong there."
-    return list(parse(source)[0])
+    return list(parse_program(source)[0])
 
 # %% ../../nbs/05_nano/01_programs.ipynb #44c3b755
 @dataclass(frozen=True)
@@ -55,9 +60,10 @@ class Step:
     before: dict  # variable -> digit
     after: dict   # variable -> digit
 
+# %% ../../nbs/05_nano/01_programs.ipynb #0ba1995b
 def execute(source: str) -> tuple[list[Step], str]:  # a program of the nano world
     "Run a program in CPython; return its executed lines in order and what it printed."
-    (kinds, code), printed, visits = parse(source), [], []
+    (kinds, code), printed, visits = parse_program(source), [], []
     space = {"__builtins__": {}, "range": range, "print": lambda x: printed.append(str(x))}
     def state(): return {v: space[v] for v in VARIABLES if v in space}
     def watch(frame, event, arg):
@@ -81,12 +87,14 @@ def difficulty(source: str) -> int:  # a program of the nano world
 
 # %% ../../nbs/05_nano/01_programs.ipynb #968e8872
 SHORT = (9, range(1, 4), range(2, 6))   # most lines; lines in a loop's body; its rounds
+
 LONG = (16, range(3, 7), range(4, 10))  # the same of a program of more than 16 steps
 
 def size_limits(steps: int) -> tuple[int, range, range]:
     "What a program with that many steps may have: most lines, lines in a loop's body, its rounds."
     return SHORT if steps <= 16 else LONG
 
+# %% ../../nbs/05_nano/01_programs.ipynb #ed9c17ee
 def shapes(steps: int) -> list[tuple[int, int, int, int]]:  # executed assignments
     "Every (before, body, rounds, after) with that many steps, in few enough lines."
     most, bodies, turns = size_limits(steps)
@@ -105,6 +113,7 @@ def random_assignment(rng: random.Random, indent: str) -> str:
     "A random assignment."
     return f"{indent}{rng.choice(VARIABLES)}={random_expression(rng)}"
 
+# %% ../../nbs/05_nano/01_programs.ipynb #d026255c
 def random_conditional(rng: random.Random, indent: str) -> str:
     "A random `if` with an `else`: four lines, of which one assignment is executed."
     left = rng.choice(VARIABLES)
@@ -113,28 +122,29 @@ def random_conditional(rng: random.Random, indent: str) -> str:
     return (f"{indent}if {'<'.join(sides)}:\n{random_assignment(rng, indent + ' ')}\n"
             f"{indent}else:\n{random_assignment(rng, indent + ' ')}")
 
-# %% ../../nbs/05_nano/01_programs.ipynb #eefca294
+# %% ../../nbs/05_nano/01_programs.ipynb #c6b77345
 def random_skeleton(rng: random.Random, steps: int) -> list[str]:
     "The lines of a random program with that many steps, without its print."
     before, body, rounds, after = rng.choice(shapes(steps))
-    slots = [""] * before + [" "] * body + [""] * after
-    room = len(slots) + (body > 0) + 2 + 3 <= size_limits(steps)[0]
-    special = rng.randrange(len(slots)) if slots and room and rng.random() < 3/4 else None
-    parts = [(random_conditional if i == special else random_assignment)(rng, indent) for i, indent in enumerate(slots)]
-    if body: parts.insert(before, f"for i in range({rounds}):")
+    indents = [""] * before + [" "] * body + [""] * after
+    room = len(indents) + (body > 0) + 2 + 3 <= size_limits(steps)[0]
+    special = rng.randrange(len(indents)) if indents and room and rng.random() < 3/4 else None
+    lines = [(random_conditional if i == special else random_assignment)(rng, indent) for i, indent in enumerate(indents)]
+    if body: lines.insert(before, f"for i in range({rounds}):")
     first = ";".join(f"{v}={rng.randint(0, 9)}" for v in VARIABLES)
-    return "\n".join([first, *parts]).split("\n")
+    return "\n".join([first, *lines]).split("\n")
 
-# %% ../../nbs/05_nano/01_programs.ipynb #6c0ea628
+# %% ../../nbs/05_nano/01_programs.ipynb #ac7128cd
 def add_print(rng: random.Random, lines: list[str], wanted: str) -> str | None:
     "Add a print that gives the wanted digit and can't be read off line 1; None if there is no such print."
     if len(lines) == 1:
         source = "\n".join([*lines, f"print(({rng.randint(0, 9)}{rng.choice('+-*')}{rng.randint(0, 9)})%10)"])
         return source if execute(source)[1] == wanted else None
-    states = [s.after for s in execute("\n".join(lines))[0]]
-    fit = [v for v in VARIABLES if str(states[-1][v]) == wanted and len({s[v] for s in states}) > 1]
-    return "\n".join([*lines, f"print({rng.choice(fit)})"]) if fit else None
+    states = [step.after for step in execute("\n".join(lines))[0]]
+    fitting = [v for v in VARIABLES if str(states[-1][v]) == wanted and len({s[v] for s in states}) > 1]
+    return "\n".join([*lines, f"print({rng.choice(fitting)})"]) if fitting else None
 
+# %% ../../nbs/05_nano/01_programs.ipynb #6c0ea628
 def draw_program(rng: random.Random, steps: int) -> str:  # executed assignments, 0 to 40
     "A random program with exactly that many steps whose answer is uniform over the ten digits."
     if not shapes(steps): raise ValueError(f"no program has {steps} steps in at most {LONG[0]} lines; ask for fewer")
@@ -152,7 +162,9 @@ def split_of(source: str) -> str:  # a program
 
 # %% ../../nbs/05_nano/01_programs.ipynb #ce9c0a38
 BUCKETS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 16))  # ranges of executed steps
+
 SHARES = (20, 25, 25, 20, 10)                          # percent of problems in each
+
 ALL_BUCKETS = (*BUCKETS, (17, 24), (25, 40))           # with the long programs that larger models are asked
 
 def bucket_name(steps: int) -> str:
@@ -160,11 +172,12 @@ def bucket_name(steps: int) -> str:
     low, high = next(b for b in ALL_BUCKETS if b[0] <= steps <= b[1])
     return str(low) if low == high else f"{low}-{high}"
 
+# %% ../../nbs/05_nano/01_programs.ipynb #25e7d35d
+QUESTION = "What does this program print?\n"
+
 def number_lines(source: str) -> str:
     "A program with its line numbers."
     return "\n".join(f"{i}: {line}" for i, line in enumerate(source.split("\n"), 1))
-
-QUESTION = "What does this program print?\n"
 
 # %% ../../nbs/05_nano/01_programs.ipynb #6b1038da
 def make_problem(
@@ -181,6 +194,12 @@ def make_problem(
     while split_of(source := draw_program(rng, steps)) != split: pass
     return Problem(f"{split}-{seed}-{index}", f"nano-{split}", QUESTION + number_lines(source), execute(source)[1], steps)
 
+# %% ../../nbs/05_nano/01_programs.ipynb #0874e749
+def program_of(problem: Problem) -> str:
+    "The program that a problem asks about."
+    return re.sub(r"^\d+: ", "", problem.prompt.removeprefix(QUESTION), flags=re.M)
+
+# %% ../../nbs/05_nano/01_programs.ipynb #a620aad3
 def make_problems(split: str, n: int, seed: int = 0, shares: tuple = SHARES) -> Iterator[Problem]:
     "The first `n` problems of a split, without repeated programs."
     seen = set()
@@ -191,15 +210,12 @@ def make_problems(split: str, n: int, seed: int = 0, shares: tuple = SHARES) -> 
             seen.add(problem.prompt)
             yield problem
 
-def program_of(problem: Problem) -> str:
-    "The program that a problem asks about."
-    return re.sub(r"^\d+: ", "", problem.prompt.removeprefix(QUESTION), flags=re.M)
-
 # %% ../../nbs/05_nano/01_programs.ipynb #80941986
 def show_state(state: dict) -> str: return " ".join(f"{v}:{state[v]}" for v in VARIABLES)
 
 def substitute(text: str, state: dict) -> str: return "".join(str(state.get(ch, ch)) for ch in text)
 
+# %% ../../nbs/05_nano/01_programs.ipynb #40a497a1
 def evaluate_expression(text: str, state: dict) -> str:
     "An expression's operation with values for variables, and its result: `3*8=4`."
     operation = re.search(r"\(([^()]*)\)%10", text)[1]
@@ -209,22 +225,34 @@ def evaluate_condition(text: str, state: dict) -> str:
     "An `if`'s comparison with values for variables: `3<8`."
     return substitute(text.strip()[3:-1], state)
 
+# %% ../../nbs/05_nano/01_programs.ipynb #9921ed4b
+def describe_step(
+        statement: str,           # the line's text
+        kind: str,                # as `statement_kind` has it
+        step: Step,
+        following: Step | None,   # the next step; None after the last
+        rounds: int,              # how often the loop has been entered, this time included
+        printed: str,             # what the program prints
+) -> str:
+    "What the teacher writes about one executed line."
+    if kind == "init": return show_state(step.after)
+    if kind == "for": return f"{statement} # {rounds}/{statement[-3]} {show_state(step.before)}"
+    if kind == "if":
+        holds = "yes" if following.line == step.line + 1 else "no"
+        return f"{statement} # {evaluate_condition(statement, step.before)} {holds}"
+    if kind == "assign": return f"{statement} # {evaluate_expression(statement, step.before)} {show_state(step.after)}"
+    return f"{statement} # {evaluate_expression(statement, step.before) if '%' in statement else printed}"
+
+# %% ../../nbs/05_nano/01_programs.ipynb #2f4956ea
 def trace_program(source: str) -> str:  # a program of the nano world
     "What the teacher writes while executing a program, one line a step."
-    lines, kinds, out, rounds = source.split("\n"), check_program(source), [], 0
+    lines, kinds, notes, rounds = source.split("\n"), check_program(source), [], 0
     steps, printed = execute(source)
-    for s, then in zip(steps, [*steps[1:], None]):
-        text, kind = lines[s.line - 1], kinds[s.line - 1]
-        if kind == "init": note = show_state(s.after)
-        elif kind == "for":
-            rounds += 1
-            note = f"{text} # {rounds}/{text[-3]} {show_state(s.before)}"
-        elif kind == "if":
-            note = f"{text} # {evaluate_condition(text, s.before)} {'yes' if then.line == s.line + 1 else 'no'}"
-        elif kind == "assign": note = f"{text} # {evaluate_expression(text, s.before)} {show_state(s.after)}"
-        else: note = f"{text} # {evaluate_expression(text, s.before) if '%' in text else printed}"
-        out.append(f"{s.line}: {note}")
-    return "\n".join(out)
+    for step, following in zip(steps, [*steps[1:], None]):
+        kind = kinds[step.line - 1]
+        rounds += kind == "for"
+        notes.append(f"{step.line}: {describe_step(lines[step.line - 1], kind, step, following, rounds, printed)}")
+    return "\n".join(notes)
 
 # %% ../../nbs/05_nano/01_programs.ipynb #a30bbc71
 ANSWER_LEAD = "The final answer is "
@@ -253,8 +281,8 @@ def initial_value(problem: Problem) -> str:
     if literal := re.search(r"print\(\((\d)", source): return literal[1]
     return dict(re.findall(r"(\w)=(\d)", source.split("\n")[0]))[re.search(r"print\(([abc])", source)[1]]
 
-# %% ../../nbs/05_nano/01_programs.ipynb #75284db0
-WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
+# %% ../../nbs/05_nano/01_programs.ipynb #076ec212
+OPERATION_WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 
 def make_word_problem(index: int, seed: int = 0) -> Problem:
     "An out-of-domain problem: one to six operations on a digit, told in words."
@@ -263,7 +291,7 @@ def make_word_problem(index: int, seed: int = 0) -> Problem:
     text = f"Start with {value}."
     for _ in range(steps):
         op, digit = rng.choice("+-*"), rng.randint(2, 9)
-        parts.append(f"{WORDS[op]} {digit}")
+        parts.append(f"{OPERATION_WORDS[op]} {digit}")
         value = {"+": value + digit, "-": value - digit, "*": value * digit}[op] % 10
     text += f" Then {', '.join(parts)}. Keep only the last digit each time, counting modulo 10. What is the result?"
     return Problem(f"words-{seed}-{index}", "nano-words", text, str(value), steps)

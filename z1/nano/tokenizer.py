@@ -13,12 +13,18 @@ from transformers import AddedToken, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 # %% ../../nbs/05_nano/02_tokenizer.ipynb #ebcdf591
 LABELS = [f"\n{line}:{' ' * indent}" for line in range(1, 10) for indent in (1, 2, 3)]
+
 NAMED = [piece.replace("v", v) for piece in (" v:", "v=", "(v", "if v", "print(v)") for v in "abc"]
+
 PIECES = LABELS + NAMED + ["if ", "print((", ")%10", " # ", "+", "-", "*", "<"]
+
+# %% ../../nbs/05_nano/02_tokenizer.ipynb #6c62b8ee
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+
 CHATML = ("{% for m in messages %}{{ '' if loop.first else '\n' }}<|im_start|>{{ m['role'] + '\n' + m['content'] }}"
           "<|im_end|>{% endfor %}{% if add_generation_prompt %}{{ '\n<|im_start|>assistant\n' }}{% endif %}")
 
+# %% ../../nbs/05_nano/02_tokenizer.ipynb #1bba67fe
 def train_tokenizer(
         texts: Iterable[str],    # the corpus
         vocab_size: int = 512,   # largest vocabulary of BPE; it stops earlier when no pair is left to merge
