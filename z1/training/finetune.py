@@ -72,7 +72,6 @@ class FineTuning:
     report_to: str = "none"       # "trackio", "tensorboard" or "wandb", besides log.jsonl
     log_steps: int = 1            # steps between entries of the log
     save_steps: int = 100         # steps between checkpoints
-
     def __post_init__(self):
         check_field_types(self)
         check_field_values(self)
@@ -142,8 +141,7 @@ def training_arguments(config: FineTuning, work: Path, quiet: bool):
         seed=config.seed, bf16=config.bf16, gradient_checkpointing=config.gradient_checkpointing and not sharded,
         use_cpu=not torch.cuda.is_available(), logging_steps=config.log_steps, save_strategy="steps",
         save_steps=config.save_steps, save_total_limit=2, disable_tqdm=quiet,
-        report_to=[] if config.report_to == "none" else [config.report_to],
-        **(sharding_arguments(config) if sharded else {}))
+        report_to=[] if config.report_to == "none" else [config.report_to], **(sharding_arguments(config) if sharded else {}))
 
 # %% ../../nbs/12_training/02_finetune.ipynb #18eb432b
 def count_tokens_in(sequences: Dataset) -> int:  # with a column input_ids
@@ -326,5 +324,4 @@ def main(path: str | Path):  # a job's .json file
     config, rows, folder = read_job(path)
     finetune(config, rows, folder)
     if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
-
 if __name__ == "__main__" and "__file__" in globals(): main(sys.argv[1])
