@@ -221,7 +221,8 @@ windowed = st.one_of(
     st.builds(ShiftedWindow, size, phrase, st.just(EOS), st.integers(1, 6)),
     st.builds(DelimitedWindow, size, phrase, st.one_of(st.just(()), phrase), st.just(EOS), st.integers(1, 6)),
     st.builds(HardCut, size, st.just(EOS)), st.builds(Unlimited, size, st.just(EOS), phrase),
-    st.builds(BudgetForcing, size, phrase, phrase, st.just(EOS), st.sampled_from([(), LONE]), st.integers(0, 3),
+    st.builds(BudgetForcing, size, phrase.filter(lambda wait: not {*LONE} & {*wait}), phrase, st.just(EOS),
+              st.sampled_from([(), LONE]), st.integers(0, 3),
               st.integers(1, 6)))
 any_policy = st.one_of(windowed, st.builds(NoThinking, phrase, st.just(EOS), st.integers(1, 6)),
                        st.builds(SwitchPenalty, windowed, phrase, st.floats(0.5, 8), st.integers(1, 12)))
