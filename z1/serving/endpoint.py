@@ -36,7 +36,7 @@ def write_forced(request: Request) -> Request:
     while not request.policy.done(ids) and (token := request.policy.force(ids)) is not None: ids.append(token)
     return replace(request, start=tuple(ids))
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #1fc84e05
+# %% ../../nbs/08_serving/05_endpoint.ipynb #18cea338
 class Stretch(NamedTuple):
     "What a server that knows no policy can be asked for in one go."
     until: int             # longest output at its end
@@ -54,7 +54,7 @@ def next_stretch(policy: Policy, ids: Sequence[int]) -> Stretch:
     return Stretch(min(policy.limit, begun + policy.span), policy.stop_ids + policy.end_ids[-1:],
                    dict.fromkeys(policy.switch_ids, -policy.penalty))
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #113ed6a2
+# %% ../../nbs/08_serving/05_endpoint.ipynb #a183f54b
 def common_body(
         request: Request, stretch: Stretch, sampling: Sampling,
         model: str, seeded: bool,  # as the server calls it; whether it is given the request's seed
@@ -66,14 +66,14 @@ def common_body(
     if sampling.temperature and seeded: body["seed"] = random_stream("endpoint", request.seed, start).getrandbits(31)
     return body
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #4c145ab5
+# %% ../../nbs/08_serving/05_endpoint.ipynb #cfbe042d
 def ids_body(request: Request, stretch: Stretch) -> dict:
     "What a server of ids is asked for besides."
     body = {"prompt": list(request.prompt_ids + request.start), "return_token_ids": True, "ignore_eos": True,
             "stop_token_ids": list(stretch.stop), "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
     return body | ({"logit_bias": {str(i): b for i, b in stretch.bias.items()}} if stretch.bias else {})
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #cf0e0b11
+# %% ../../nbs/08_serving/05_endpoint.ipynb #cdc74af6
 def answer_rows(answer: dict, name: str) -> list[dict]:
     "A list in an answer, of choices or of models; raises Fault if it isn't there, or empty."
     found = answer.get(name)
@@ -105,7 +105,7 @@ def text_body(request: Request, tokenizer: PreTrainedTokenizerBase) -> dict:
     stop = [text for i in request.policy.eos_ids if (text := tokenizer.decode([i]))]
     return {"prompt": tokenizer.decode(ids, skip_special_tokens=False), "stop": stop[:4]}
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #1741ab4c
+# %% ../../nbs/08_serving/05_endpoint.ipynb #8097efd2
 def answer_text_ids(
         answer: dict,
         most: int,  # tokens to keep
@@ -120,7 +120,7 @@ def answer_text_ids(
     if not ids: raise Fault("the answer is empty")
     return tuple(ids[:most])
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #36b0eb92
+# %% ../../nbs/08_serving/05_endpoint.ipynb #66371729
 class Connection:
     "A line to one or more servers of the same model, and what they call themselves."
     def __init__(self, urls: str | Sequence[str], concurrency: int, retries: int, pause: float, timeout: float,
@@ -144,7 +144,7 @@ class Connection:
             return take(answer)
         return await self.replicas.ask(client, "POST", "/completions", note_fingerprint, body)
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #dc76e08a
+# %% ../../nbs/08_serving/05_endpoint.ipynb #069b164e
 def read_card(
         cards: list[dict],       # of the models that a server says it has
         model: str | None,       # the one that is meant; None: the first
@@ -159,7 +159,7 @@ def read_card(
         if not value: raise ValueError(f"the server does not say its {name}: pass {name}=")
     return model, context
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #e5694999
+# %% ../../nbs/08_serving/05_endpoint.ipynb #6e7b7395
 MODES = ("auto", "window", "ids", "text")
 
 async def find_mode(
@@ -206,21 +206,21 @@ class Endpoint(Connection):
             self.model, self.context = read_card(cards, self.model, self.context)
             if self.mode == "auto": self.mode = await find_mode(partial(self.post, client), self.tokenizer, self.model)
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #795b4c69
+# %% ../../nbs/08_serving/05_endpoint.ipynb #deacf296
 def check_forced(policy: Policy, ids: tuple[int, ...]):  # what was asked for, what came back
     "Raise ValueError if an output lacks what the policy demands."
     if fork(policy, ids).ids[:len(ids)] == ids: return
     raise ValueError(f"the server did not force what the policy {policy.name!r} demands: "
                      "is z1.serving.vllm_window loaded in every replica?")
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #88d4b86c
+# %% ../../nbs/08_serving/05_endpoint.ipynb #1c9ddd27
 def check_penalty(policy: Policy, mode: str, name: str):  # what is asked for, of what kind of server, in which request
     "Raise ValueError if a server of this kind can't apply the policy's penalty."
     if policy.penalty <= {"text": 0, "ids": 100}.get(mode, 1e9): return
     raise ValueError(f"{name}: SwitchPenalty needs token ids, and this endpoint knows "
                      f"{'text only' if mode == 'text' else 'none above 100'}: serve it with z1 and vLLM")
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #a3c1cec6
+# %% ../../nbs/08_serving/05_endpoint.ipynb #48afba96
 class EndpointDecoder(Endpoint):
     "Decodes one request through the endpoint, stretch by stretch."
     async def decode(self, client: httpx2.AsyncClient, request: Request, sampling: Sampling) -> tuple[int, ...]:
@@ -248,7 +248,7 @@ class EndpointDecoder(Endpoint):
         if self.mode == "window" and (p := to_parameters(policy, len(start))): body["vllm_xargs"] = p
         return await self.post(client, body, lambda a: answer_ids(a, most, stretch.stop))
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #6531ab58
+# %% ../../nbs/08_serving/05_endpoint.ipynb #d5efff35
 class Tally:
     "What has become of the requests so far; `hopeless` is the error after which nothing more is asked."
     def __init__(self): self.count, self.hopeless = Counter(), None
@@ -260,7 +260,7 @@ class Tally:
         nobody_answers = self.count["refused"] >= HOPELESS and not self.count["answered"]
         if isinstance(output, Unreachable) or nobody_answers: self.hopeless = self.hopeless or output
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #592adb96
+# %% ../../nbs/08_serving/05_endpoint.ipynb #030637be
 class EndpointWorkers(EndpointDecoder):
     "Decodes many requests at a time."
     async def decode_all(self, requests: Sequence[Request], sampling: Sampling, put: Callable):

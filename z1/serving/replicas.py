@@ -16,20 +16,20 @@ from anyio import sleep
 
 from ..core import whole_text
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #f38aa7d9
+# %% ../../nbs/08_serving/04_replicas.ipynb #4742ee8e
 class Fault(Exception):
     "Something that may pass: what, and after how many seconds if the server says so."
     @property
     def after(self): return self.args[1] if self.args[1:] else 0.0
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #99941326
+# %% ../../nbs/08_serving/04_replicas.ipynb #bc46bf8e
 class Lost(ConnectionError):
     "A request that was given up."
 
 class Unreachable(Lost):
     "One for which no server could be connected to."
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #78f51916
+# %% ../../nbs/08_serving/04_replicas.ipynb #bf4182ec
 class Refused(ValueError):
     "Requests that no further try would answer; `reasons` says why, by name."
     def __init__(self, reasons: dict[str, str]):
@@ -37,13 +37,13 @@ class Refused(ValueError):
         super().__init__("\n".join(first) + f"\nand {len(reasons) - 3} more" * (len(reasons) > 3))
         self.reasons = reasons
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #1aeaa9fd
+# %% ../../nbs/08_serving/04_replicas.ipynb #e6fef6be
 def retry_after(response: httpx2.Response) -> float:
     "Seconds for which a server asks to be left alone; 0 if it doesn't say, or says a date."
     try: return max(0.0, float(response.headers.get("retry-after", 0)))
     except ValueError: return 0.0                                              # a date; our own patience will do
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #93dfaa9a
+# %% ../../nbs/08_serving/04_replicas.ipynb #d248611b
 def error_message(response: httpx2.Response) -> str:
     "What a server says is wrong, in one of the forms that servers have for it."
     try: row = response.json()
@@ -51,7 +51,7 @@ def error_message(response: httpx2.Response) -> str:
     error = row.get("error", row) if isinstance(row, dict) else row
     return whole_text(str(error.get("message", error) if isinstance(error, dict) else error)[:1000])
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #617a9997
+# %% ../../nbs/08_serving/04_replicas.ipynb #f7c62735
 def read_response(response: httpx2.Response) -> dict:
     "The JSON of an answer; raises Fault where another try may help, ValueError where it won't."
     status = response.status_code
@@ -63,7 +63,7 @@ def read_response(response: httpx2.Response) -> dict:
     if not isinstance(row, dict): raise Fault("the answer is not a JSON object")
     return row
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #b83f44a4
+# %% ../../nbs/08_serving/04_replicas.ipynb #de54cd52
 @dataclass
 class Replica:
     "One of several servers of the same model."
@@ -72,7 +72,7 @@ class Replica:
     faults: int = 0     # since its last good answer
     rest: float = 0.0   # time until which it is not asked, if there are others
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #6d8f4c5c
+# %% ../../nbs/08_serving/04_replicas.ipynb #d4c3f175
 LONGEST_REST, LONGEST_WAIT = 60.0, 600.0  # seconds: by our own patience, and where the server asks for it
 
 def rest_seconds(
@@ -107,7 +107,7 @@ class ReplicaPool:
         if any(r.rest <= time.monotonic() for r in self.all): return 0.0
         return max(after, rest_seconds(self.pause, attempt) * random.uniform(0.5, 1))
 
-# %% ../../nbs/08_serving/04_replicas.ipynb #64c70530
+# %% ../../nbs/08_serving/04_replicas.ipynb #84befa86
 class Replicas(ReplicaPool):
     "Servers of one model, and patience with them."
     async def ask(self,

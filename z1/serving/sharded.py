@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ..engines.request import Request, Sampling, check_requests
 from .processes import die_with_parent
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #05acefc7
+# %% ../../nbs/08_serving/06_sharded.ipynb #3dc9d22d
 def deal_prompts(
         requests: Sequence[Request],
         shards: int,  # how many there are
@@ -42,7 +42,7 @@ def serve_engine(pipe, make, path: str, options: dict):  # the child's end; engi
     finally:
         if hasattr(engine, "close"): engine.close()
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #a6e1cd89
+# %% ../../nbs/08_serving/06_sharded.ipynb #2edb0d27
 @contextmanager
 def only_device(device):  # number of a GPU; None: whatever this process sees
     "Processes that are started meanwhile see this GPU only."
@@ -53,7 +53,7 @@ def only_device(device):  # number of a GPU; None: whatever this process sees
         if before is None: os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         else: os.environ["CUDA_VISIBLE_DEVICES"] = before
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #c4f3039a
+# %% ../../nbs/08_serving/06_sharded.ipynb #af2eea86
 def start_shard(make, path: str, options: dict, device) -> tuple:  # engine = make(path, **options); its only GPU
     "A child process that serves an engine, and our end of its pipe."
     ours, theirs = multiprocessing.Pipe()
@@ -63,7 +63,7 @@ def start_shard(make, path: str, options: dict, device) -> tuple:  # engine = ma
     theirs.close()                                             # so that a dead child is noticed at once
     return child, ours
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #bfd8f2dd
+# %% ../../nbs/08_serving/06_sharded.ipynb #6f30eae4
 def next_message(child, pipe) -> tuple[str, object]:  # the child's process, our end of its pipe
     "What a child says next: its kind (ready, output, done, failed) and what there is to it."
     try: return pipe.recv()
@@ -71,7 +71,7 @@ def next_message(child, pipe) -> tuple[str, object]:  # the child's process, our
         child.join(10)
         return "failed", f"its process ended with exit code {child.exitcode}"
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #1497c7d8
+# %% ../../nbs/08_serving/06_sharded.ipynb #095f5d30
 def close_shards(shards: list[tuple]):  # of (child process, pipe)
     "Tell every child to end, wait for it, and kill what has not ended after 30 seconds."
     for child, pipe in shards:
@@ -82,7 +82,7 @@ def close_shards(shards: list[tuple]):  # of (child process, pipe)
         child.join(30)
         if child.is_alive(): child.kill()
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #8068dfbc
+# %% ../../nbs/08_serving/06_sharded.ipynb #ca771adc
 class Shards:
     "Child processes with an engine each: what they are sent, and what they say."
     def __init__(self,
@@ -115,13 +115,13 @@ class Shards:
         "End the children."
         close_shards(self.shards)
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #8501f75d
+# %% ../../nbs/08_serving/06_sharded.ipynb #b932e491
 def shards_error(broken: list[str], lost: list[str]) -> RuntimeError:  # what went wrong, by shard; names of requests
     "The error that says which shards failed, and which requests they have lost."
     return RuntimeError(f"{'; '.join(broken)}. {len(lost)} requests were lost ({', '.join(lost[:5])}"
                         f"{', ...' if len(lost) > 5 else ''}): run again, finished rows are not repeated")
 
-# %% ../../nbs/08_serving/06_sharded.ipynb #bdbc3ddb
+# %% ../../nbs/08_serving/06_sharded.ipynb #981b918e
 class ShardedEngine(Shards):
     "One engine a device; requests are dealt out by prompt, outputs merged as they finish."
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):

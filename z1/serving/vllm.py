@@ -45,7 +45,7 @@ def report_death(client):  # vLLM's engine core client
     connection.wait([p.sentinel for p in manager.processes])
     client.outputs_queue.put_nowait(EngineDeadError())
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #9db8e554
+# %% ../../nbs/08_serving/03_vllm.ipynb #2ee57308
 def lost_error(requests: list[tuple[int, Request]]) -> RuntimeError:  # number and request, of those without an output
     "The error that names the requests that went with a dead engine."
     lost = [r.name or f"request {i}" for i, r in requests]
@@ -61,7 +61,7 @@ def refuse_booleans(parameters):
             raise ValueError(f"{name} must not be a boolean, but is {value!r:.80}")
     return parameters
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #39f9c1d5
+# %% ../../nbs/08_serving/03_vllm.ipynb #d90bd446
 REQUESTS = (("vllm.entrypoints.openai.completion.protocol", "CompletionRequest"),
             ("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest"))
 
@@ -75,7 +75,7 @@ def guard_requests():
         metadata.append(BeforeValidator(refuse_booleans))
         model.model_rebuild(force=True)
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #514224d4
+# %% ../../nbs/08_serving/03_vllm.ipynb #bf3748dd
 PROCESSOR = "z1.vllm_window:WindowProcessor"
 
 def start_vllm(
@@ -94,7 +94,7 @@ def start_vllm(
     options = {"logits_processors": [PROCESSOR], "disable_log_stats": True} | options
     return LLM(model=str(path), dtype=dtype, **options)
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #b0d5820d
+# %% ../../nbs/08_serving/03_vllm.ipynb #73e04ee4
 class VLLMQueue:
     "The requests that vLLM is working on."
     def __init__(self,
@@ -123,7 +123,7 @@ class VLLMQueue:
             ids = self.submit(i, request, tuple(out.outputs[0].token_ids))
             if ids is not None: yield i, ids
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #f284deb1
+# %% ../../nbs/08_serving/03_vllm.ipynb #301e3cf1
 class VLLMModel:
     "A model in vLLM: its name, its tokenizer, its ends and its limits."
     def __init__(self,
@@ -147,7 +147,7 @@ class VLLMModel:
         "Start vLLM with a model and the window; raises ImportError if vLLM is missing, ValueError if the model is."
         return cls(start_vllm(path, dtype, **options), str(path))
 
-# %% ../../nbs/08_serving/03_vllm.ipynb #54a41393
+# %% ../../nbs/08_serving/03_vllm.ipynb #10e37439
 class VLLMEngine(VLLMModel):
     "Windowed decoding with vLLM, in processes of its own on this machine."
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):

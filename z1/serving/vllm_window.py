@@ -44,7 +44,7 @@ class RowTokens:
             self.switched = max((start + i for i, t in enumerate(ids) if t in switch), default=self.switched)
         self.seen = upto
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #3f0e7d75
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #f67e901e
 class BatchRow(RowTokens):
     "A request in V1's batch: what happens to its next token."
     due = 0  # step in which to look again; the batch keeps it
@@ -63,13 +63,13 @@ class BatchRow(RowTokens):
         if n >= policy.limit: return policy.forced[n - policy.limit], False, 1
         return None, n < policy.span or self.switched > n - policy.span, 1
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #cf1ce158
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #82fc51a3
 def to_device(values, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
     "Numbers as a tensor on the device, or on the way there: the host doesn't wait."
     values = torch.as_tensor(values, dtype=dtype)
     return values if torch.device(device).type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #85ed42ea
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #bc2d59ea
 def force_tokens(
         logits: torch.Tensor,              # (rows, vocabulary), changed in place
         rows: torch.Tensor,                # which rows
@@ -82,7 +82,7 @@ def force_tokens(
     zero = logits.new_zeros(())
     logits.index_put_((rows, ids), zero if free is None else torch.where(free, zero, logits[rows, ids]))
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #0465827a
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #6a4ae045
 def penalise_switches(
         logits: torch.Tensor,              # (rows, vocabulary), changed in place
         owner,                             # who does it; nobody else may do it again to these logits
@@ -121,7 +121,7 @@ class HostRows:
             if row is not None: self.rows[b] = row
             if other is not None and how.name == "SWAP": self.rows[a] = other
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #906b341e
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #40d97b50
 class HostBatch(HostRows):
     "V1's batch: changes the logits of our rows when they are due."
     def apply(self, logits: torch.Tensor, context=None) -> torch.Tensor:
@@ -138,7 +138,7 @@ class HostBatch(HostRows):
             penalise_switches(logits, self, rows, [self.rows[i].policy for i in rows])
         return logits
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #aaece457
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #48000ec8
 class SlotPositions:
     "Who is in which slot of Model Runner V2, and from where to where something may be due."
     def __init__(self, states):  # vLLM's LogitsProcRequestState
@@ -164,13 +164,13 @@ class SlotPositions:
         rows = np.flatnonzero((self.first[slots] <= n) & (n < self.last[slots]))
         return rows, slots[rows], n[rows]
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #8e091235
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #e4d82711
 def padded_table(lists) -> np.ndarray:
     "Lists of ids as one array, filled up with -1."
     width = max(1, *map(len, lists), 1)
     return np.array([[*row, *[-1] * (width - len(row))] for row in lists])
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #03fb7e17
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #75ba67e4
 def delimiter_ends(
         token: Callable,       # k -> the ids k tokens before each position: (rows, positions)
         at: torch.Tensor,      # the positions: (rows, positions)
@@ -183,7 +183,7 @@ def delimiter_ends(
         ends = ends & ((wanted < 0) | ((token(k) == wanted) & (at >= k)))
     return ends
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #94eee32a
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #4f8314df
 class SlotTokens(SlotPositions):
     "What the slots have said, on the device, each token read once."
     def __init__(self, states):  # vLLM's LogitsProcRequestState
@@ -211,7 +211,7 @@ class SlotTokens(SlotPositions):
         self.ended[slot_ids], self.switched[slot_ids] = ended, switched
         return ended, switched
 
-# %% ../../nbs/08_serving/01_vllm_window.ipynb #787bbb42
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #13d20639
 class DeviceBatch(SlotTokens):
     "Model Runner V2's batch: changes the logits of our slots when they are due."
     def apply(self, logits: torch.Tensor, context) -> torch.Tensor:  # vLLM's LogitsContext
