@@ -28,7 +28,7 @@ def explain_errors(path: str | Path, advice: str):  # what is read or written; w
     try: yield
     except Exception as e: raise OSError(f"{path}: {e.__cause__ or e}; {advice}") from e
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #e422c49e
+# %% ../../nbs/12_training/01_checkpoints.ipynb #3caa01e6
 def data_hash(encoded: Dataset) -> str:
     "Twelve hex characters that identify tokenised rows: their ids, their labels, their order."
     digest = hashlib.sha256()
@@ -36,7 +36,7 @@ def data_hash(encoded: Dataset) -> str:
         for ids in row.values(): digest.update(len(ids).to_bytes(8, "big") + ids.tobytes())
     return digest.hexdigest()[:12]
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #8c951293
+# %% ../../nbs/12_training/01_checkpoints.ipynb #3084df7c
 HASHED_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")  # beside the weights
 
 def weights_hash(base: str) -> str:  # hub name or folder
@@ -63,7 +63,7 @@ def check_owner(path: Path, run: dict):  # a folder's .json file, what it must s
         raise ValueError(f"{path.parent}: belongs to another run: {'; '.join(changed)} (data: hash of the tokenised "
                          "rows; weights: of the base's). Give another folder, or delete this one to start again")
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #4e88dcc3
+# %% ../../nbs/12_training/01_checkpoints.ipynb #2878d72f
 WHOLE_MARK = "whole"  # the file that vouches for a checkpoint
 
 def file_sizes(checkpoint: Path) -> dict[str, int]:
@@ -71,7 +71,7 @@ def file_sizes(checkpoint: Path) -> dict[str, int]:
     files = (f for f in checkpoint.rglob("*") if f.is_file() and f.name != WHOLE_MARK)
     return {str(f.relative_to(checkpoint)): f.stat().st_size for f in files}
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #be19d9e2
+# %% ../../nbs/12_training/01_checkpoints.ipynb #da02e04a
 def flush_folder(folder: Path):
     "Force all files of a folder to the disk."
     for path in [*folder.rglob("*"), folder]:
@@ -79,13 +79,13 @@ def flush_folder(folder: Path):
         try: os.fsync(descriptor)
         finally: os.close(descriptor)
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #84dae486
+# %% ../../nbs/12_training/01_checkpoints.ipynb #43fb4eec
 def mark_whole(checkpoint: Path):
     "Force a checkpoint to the disk, then vouch for it."
     flush_folder(checkpoint)
     with atomic(checkpoint/WHOLE_MARK) as temp: temp.write_text(json.dumps(file_sizes(checkpoint)), encoding="utf-8")
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #5609fcd9
+# %% ../../nbs/12_training/01_checkpoints.ipynb #0dd8a8e9
 def is_whole(checkpoint: Path) -> bool:
     "Whether all files of a checkpoint are as they were when it was marked; warns of one that was and no longer is."
     if not (checkpoint/WHOLE_MARK).exists(): return False
@@ -96,7 +96,7 @@ def is_whole(checkpoint: Path) -> bool:
     if torn: warnings.warn(f"{checkpoint}: torn: {', '.join(torn)}; the run goes on from before this checkpoint")
     return not torn
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #47848595
+# %% ../../nbs/12_training/01_checkpoints.ipynb #3b2cc10a
 def resumable(work: Path) -> Path | None:  # folder with checkpoint-<step> folders
     "The newest whole checkpoint; the processes agree on it, then what is not whole is deleted."
     found = {path: is_whole(path) for path in work.glob("checkpoint-*")}
@@ -105,7 +105,7 @@ def resumable(work: Path) -> Path | None:  # folder with checkpoint-<step> folde
         for path in (p for p in found if not found[p]): shutil.rmtree(path)
     return max((p for p in found if found[p]), key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #eaaf281a
+# %% ../../nbs/12_training/01_checkpoints.ipynb #c35b24c3
 def clear_checkpoints(work: Path, run: dict):
     "Delete the checkpoints of a finished run, and last the file that says whose they were; leave another run's alone."
     try: check_owner(work/"run.json", run)
@@ -136,7 +136,7 @@ class TrainingLog(TrainerCallback):
         with explain_errors(self.path, DISK_FULL), atomic(self.path) as temp:
             temp.write_text("".join(lines), encoding="utf-8")
 
-# %% ../../nbs/12_training/01_checkpoints.ipynb #3b913f90
+# %% ../../nbs/12_training/01_checkpoints.ipynb #5e82a862
 class Bookkeeping(TrainingLog):
     "Keeps the log, and marks whole checkpoints."
     def on_save(self, args, state, control, **kwargs):

@@ -27,7 +27,7 @@ from .checkpoints import (DISK_FULL, Bookkeeping, check_owner, clear_checkpoints
                                      flush_folder, resumable, weights_hash)
 from ..turns import conversation
 
-# %% ../../nbs/12_training/02_finetune.ipynb #0652b5af
+# %% ../../nbs/12_training/02_finetune.ipynb #d07b6b13
 def check_field_types(config):  # a dataclass
     "Raise ValueError for the first field whose value is not of its default's type."
     for f in fields(config):
@@ -35,7 +35,7 @@ def check_field_types(config):  # a dataclass
         if type(value) not in ((int, float) if kind is float else (kind,)):
             raise ValueError(f"{f.name} = {value!r}: must be {kind.__name__} (YAML takes 1e-5 for a text: write 1.0e-5)")
 
-# %% ../../nbs/12_training/02_finetune.ipynb #99d83ec3
+# %% ../../nbs/12_training/02_finetune.ipynb #e506ef76
 def check_field_values(config):  # a FineTuning
     "Raise ValueError for a number below 1, an unknown packing, or checkpoints between two entries of the log."
     for name in ("epochs", "global_batch", "micro_batch", "max_length", "log_steps", "save_steps"):
@@ -107,7 +107,7 @@ def training_order(sequences: int, config: FineTuning) -> list[int]:  # rows, or
     shuffles = [random_stream("finetune", config.seed, epoch) for epoch in range(config.epochs)]
     return [i for shuffle in shuffles for i in shuffle.sample(range(sequences), whole)]
 
-# %% ../../nbs/12_training/02_finetune.ipynb #e0615492
+# %% ../../nbs/12_training/02_finetune.ipynb #2bc00ec2
 def load_base(config: FineTuning) -> PreTrainedModel:
     "The model to start from: float32 to train all of it, bfloat16 where it only carries adapters."
     dtype = torch.bfloat16 if config.lora_rank and config.bf16 else torch.float32
@@ -116,7 +116,7 @@ def load_base(config: FineTuning) -> PreTrainedModel:
     model.config.use_cache = False
     return model
 
-# %% ../../nbs/12_training/02_finetune.ipynb #10ffce30
+# %% ../../nbs/12_training/02_finetune.ipynb #914bc3ac
 def sharding_arguments(config: FineTuning) -> dict:
     "What trl's configuration says of FSDP2, where several processes share a model."
     return dict(
@@ -143,19 +143,19 @@ def training_arguments(config: FineTuning, work: Path, quiet: bool):
         save_steps=config.save_steps, save_total_limit=2, disable_tqdm=quiet,
         report_to=[] if config.report_to == "none" else [config.report_to], **(sharding_arguments(config) if sharded else {}))
 
-# %% ../../nbs/12_training/02_finetune.ipynb #18eb432b
+# %% ../../nbs/12_training/02_finetune.ipynb #99b05e86
 def count_tokens_in(sequences: Dataset) -> int:  # with a column input_ids
     "All tokens of tokenised rows or blocks."
     return pc.sum(pc.list_value_length(sequences.with_format("arrow")[:]["input_ids"])).as_py()
 
-# %% ../../nbs/12_training/02_finetune.ipynb #516c2208
+# %% ../../nbs/12_training/02_finetune.ipynb #dc9ac4b4
 def tokens_after(sequences: Dataset, config: FineTuning) -> list[int]:  # rows, or blocks when packed
     "Tokens trained on after 0, 1, 2, ... steps."
     lengths = pc.list_value_length(sequences.with_format("arrow")[:]["input_ids"]).to_numpy()
     each_step = lengths[training_order(len(sequences), config)].reshape(-1, config.global_batch).sum(1)
     return [0, *each_step.cumsum().tolist()]
 
-# %% ../../nbs/12_training/02_finetune.ipynb #9f208744
+# %% ../../nbs/12_training/02_finetune.ipynb #57aca5a8
 def ordered_trainer(config: FineTuning, work: Path) -> type:  # folder for checkpoints
     "trl's SFTTrainer, as a class that takes the rows in `training_order`."
     from trl import SFTTrainer
@@ -165,7 +165,7 @@ def ordered_trainer(config: FineTuning, work: Path) -> type:  # folder for check
             with explain_errors(work, DISK_FULL): super()._save_checkpoint(*args)
     return OrderedTrainer
 
-# %% ../../nbs/12_training/02_finetune.ipynb #77547de9
+# %% ../../nbs/12_training/02_finetune.ipynb #ef6b3010
 def lora_settings(config: FineTuning):
     "peft's configuration of the adapters; None if all weights are trained."
     if not config.lora_rank: return None
@@ -173,7 +173,7 @@ def lora_settings(config: FineTuning):
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_target,
                       lora_dropout=0.0, task_type="CAUSAL_LM")
 
-# %% ../../nbs/12_training/02_finetune.ipynb #55ce6ad2
+# %% ../../nbs/12_training/02_finetune.ipynb #198b9258
 def check_trainer(trainer, encoded: Dataset):  # trl's trainer, and the rows that it was given
     "Raise RuntimeError if a row was cut or lost, or if a model that should be sharded isn't."
     given, kept = count_tokens_in(encoded), count_tokens_in(trainer.train_dataset)
@@ -182,7 +182,7 @@ def check_trainer(trainer, encoded: Dataset):  # trl's trainer, and the rows tha
         raise RuntimeError("nothing is sharded: accelerate has fallen back to a whole copy on every process; FSDP2 "
                            "needs one GPU a process, or set fsdp to false")
 
-# %% ../../nbs/12_training/02_finetune.ipynb #9412ead3
+# %% ../../nbs/12_training/02_finetune.ipynb #2a186b41
 def make_chat_trainer(config: FineTuning, encoded: Dataset, tokenizer: Tokenizer, work: Path, quiet: bool = False):
     "trl's SFTTrainer with checkpoints in `work`; raises RuntimeError if a row was cut or nothing is sharded."
     args = training_arguments(config, work, quiet)
@@ -209,7 +209,7 @@ def run_facts(trainer, rows: Dataset, encoded: Dataset) -> dict:
             "seconds": sum(e.get("seconds", 0) for e in trainer.state.log_history),
             "prompt": prompt.replace("\n", "\n    ")}                                  # indented: code in Markdown
 
-# %% ../../nbs/12_training/02_finetune.ipynb #b3136f1b
+# %% ../../nbs/12_training/02_finetune.ipynb #30171bc9
 FINETUNED_CARD = """---
 base_model: {base}
 tags: [test-time-scaling, z1, trl, sft]
@@ -232,7 +232,7 @@ read before each answer, as the base's chat template writes it, without a system
     {prompt}
 """
 
-# %% ../../nbs/12_training/02_finetune.ipynb #fb82bac3
+# %% ../../nbs/12_training/02_finetune.ipynb #933c7c05
 def save_bf16(model: PreTrainedModel, state: dict, folder: Path):
     "Write weights given as a full state dict, in bfloat16, with the configurations."
     with torch.device("meta"): shell = AutoModelForCausalLM.from_config(model.config, dtype=torch.bfloat16)
@@ -240,7 +240,7 @@ def save_bf16(model: PreTrainedModel, state: dict, folder: Path):
     once = {name: t.to(torch.bfloat16) for name, t in state.items() if name not in shell.all_tied_weights_keys}
     shell.save_pretrained(folder, state_dict=once)
 
-# %% ../../nbs/12_training/02_finetune.ipynb #59e77eb3
+# %% ../../nbs/12_training/02_finetune.ipynb #62e3b613
 def save_weights(trainer, config: FineTuning, folder: Path):
     "Gather the weights of all processes and write them on the first: the model, or its adapter."
     state = trainer.accelerator.get_state_dict(trainer.model)                       # every process takes part
@@ -255,7 +255,7 @@ def save_weights(trainer, config: FineTuning, folder: Path):
     save_bf16(merged, merged.state_dict(), folder)
     shutil.rmtree(adapter)
 
-# %% ../../nbs/12_training/02_finetune.ipynb #07696bae
+# %% ../../nbs/12_training/02_finetune.ipynb #230751ad
 def publish_finetuned(trainer, config: FineTuning, manifest: Manifest, facts: dict, folder: Path):
     "Write the finished model's folder in one step."
     staging = folder.with_name(f".{folder.name}.staging")
@@ -271,7 +271,7 @@ def publish_finetuned(trainer, config: FineTuning, manifest: Manifest, facts: di
         os.replace(staging, folder)
     trainer.accelerator.wait_for_everyone()
 
-# %% ../../nbs/12_training/02_finetune.ipynb #7dc55f01
+# %% ../../nbs/12_training/02_finetune.ipynb #8e5c92d8
 def claim_work(work: Path, run: dict):
     "Write into a fresh folder for checkpoints whose it is; raises ValueError if it is another run's."
     if not (work/"run.json").exists() and not list(work.glob("checkpoint-*")):
@@ -279,7 +279,7 @@ def claim_work(work: Path, run: dict):
             temp.write_text(json.dumps(run), encoding="utf-8")
     check_owner(work/"run.json", run)
 
-# %% ../../nbs/12_training/02_finetune.ipynb #c8249d43
+# %% ../../nbs/12_training/02_finetune.ipynb #b388acd6
 def finetune(
         config: FineTuning,
         rows: Dataset,         # columns question and response; others are ignored
@@ -318,7 +318,7 @@ def read_job(path: str | Path) -> tuple[FineTuning, Dataset, Path]:  # a .json f
     with explain_errors(rows, "the rows cannot be read: write them again, as Parquet or JSONL"):
         return config, (Dataset.from_parquet if rows.endswith(".parquet") else Dataset.from_json)(rows), folder
 
-# %% ../../nbs/12_training/02_finetune.ipynb #54cfab18
+# %% ../../nbs/12_training/02_finetune.ipynb #04af9742
 def main(path: str | Path):  # a job's .json file
     "Run a job on as many processes as torchrun has started."
     config, rows, folder = read_job(path)

@@ -32,7 +32,7 @@ class ModelSize:
     keys: int          # key heads x their width; values have the same
     feed_forward: int  # width inside the MLP
 
-# %% ../../nbs/12_training/03_planner.ipynb #a70b83fd
+# %% ../../nbs/12_training/03_planner.ipynb #40ba3a2f
 def model_size(config: PreTrainedConfig) -> ModelSize:
     "The sizes of a Qwen2-like model from its configuration; no weights are made or read."
     with torch.device("meta"): model = AutoModelForCausalLM.from_config(config)
@@ -45,7 +45,7 @@ def model_size(config: PreTrainedConfig) -> ModelSize:
         queries=config.num_attention_heads * width, keys=config.num_key_value_heads * width,
         feed_forward=config.intermediate_size)
 
-# %% ../../nbs/12_training/03_planner.ipynb #baaff59b
+# %% ../../nbs/12_training/03_planner.ipynb #b7916596
 def pack_lengths(lengths: np.ndarray, max_length: int) -> list[list[int]]:
     "The lengths of the rows in each of the blocks that trl makes (best fit, decreasing)."
     from trl import pack_dataset
@@ -53,7 +53,7 @@ def pack_lengths(lengths: np.ndarray, max_length: int) -> list[list[int]]:
     zeros = pa.ListArray.from_arrays(offsets, pa.array(np.zeros(lengths.sum(), np.int8)))
     return pack_dataset(Dataset(pa.table({"input_ids": zeros})), max_length, "bfd")["seq_lengths"][:]
 
-# %% ../../nbs/12_training/03_planner.ipynb #06fcc18d
+# %% ../../nbs/12_training/03_planner.ipynb #0bc9935d
 def computed_tokens(
         config: FineTuning,
         tokens: np.ndarray,  # of each sequence, in the order of training
@@ -63,7 +63,7 @@ def computed_tokens(
     if config.packing == "none": return micro.max(1, keepdims=True).repeat(config.micro_batch, 1)
     return micro.sum(1, keepdims=True)
 
-# %% ../../nbs/12_training/03_planner.ipynb #937d0a71
+# %% ../../nbs/12_training/03_planner.ipynb #8d7e546f
 @dataclass(frozen=True)
 class Workload:
     "What a run computes, counted from the rows' lengths."
@@ -83,7 +83,7 @@ class Workload:
         "Share of what is computed that is padding."
         return 1 - self.tokens / self.padded
 
-# %% ../../nbs/12_training/03_planner.ipynb #f67432dc
+# %% ../../nbs/12_training/03_planner.ipynb #c90a609d
 def count_work(config: FineTuning, lengths: list[int]) -> Workload:  # tokens of each conversation
     "Steps, tokens and attention of a run; raises ValueError if the rows do not fill one step."
     kept = np.asarray([n for n in lengths if n <= config.max_length])
@@ -100,7 +100,7 @@ def count_work(config: FineTuning, lengths: list[int]) -> Workload:  # tokens of
         padded_squares=int(squares[order].sum() if masked else (computed.astype(np.int64) ** 2).sum()),
         largest=int(computed.sum(1).max()))
 
-# %% ../../nbs/12_training/03_planner.ipynb #30aba8a2
+# %% ../../nbs/12_training/03_planner.ipynb #0fae29dc
 @dataclass(frozen=True)
 class Machine:
     "The GPUs of a run, one process on each."
@@ -109,7 +109,7 @@ class Machine:
     memory: float = 80.0   # of one, in 10^9 bytes
     mfu: float = 0.4       # share of the peak that is reached (assumed)
 
-# %% ../../nbs/12_training/03_planner.ipynb #97e86f37
+# %% ../../nbs/12_training/03_planner.ipynb #e8f614bf
 def training_flops(size: ModelSize, tokens: int, squares: int, per_weight: int = 6) -> float:
     "Operations to train on tokens whose rows have this sum of squared lengths."
     return per_weight * size.multiplying * tokens + 12 * size.blocks * size.queries * squares
@@ -121,7 +121,7 @@ def estimated_hours(config: FineTuning, size: ModelSize, work: Workload, machine
     forward = training_flops(size, work.padded, work.padded_squares) / 3 if config.gradient_checkpointing else 0
     return (computed + forward) / (machine.gpus * machine.tflops * 1e12 * machine.mfu) / 3600
 
-# %% ../../nbs/12_training/03_planner.ipynb #0aca19c0
+# %% ../../nbs/12_training/03_planner.ipynb #9a84a840
 def activation_bytes(config: FineTuning, size: ModelSize, tokens: int) -> float:
     "Bytes that a micro-batch of so many tokens keeps for the backward pass."
     width = 2 if config.bf16 else 4
@@ -172,7 +172,7 @@ class Plan:
                  "CPU": f"{self.memory['cpu'] / 1e9:.1f} GB"}
         return "\n".join(f"{name:11} {text}" for name, text in lines.items())
 
-# %% ../../nbs/12_training/03_planner.ipynb #e2fd4f6a
+# %% ../../nbs/12_training/03_planner.ipynb #1acd84a0
 def plan(
         config: FineTuning,
         model: PreTrainedConfig,  # the architecture: `AutoConfig.from_pretrained(config.base)`
