@@ -406,7 +406,7 @@ def test_a_changed_job_is_refused(short, rows, stopped, tmp_path, monkeypatch):
 
 def test_a_kill_between_publishing_and_clearing_leaves_nothing(short, rows, stopped, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(z1.training.finetune, "clear", stop)
+        patch.setattr(z1.training.finetune, "clear_checkpoints", stop)
         finetune(short, rows, tmp_path/"m", quiet=True)
     assert result(tmp_path/"m") == stopped[1] and (tmp_path/"m.work").exists()
     stamp = (tmp_path/"m"/"model.safetensors").stat().st_mtime_ns

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['LEAST_TEXT', 'MODES', 'write_forced', 'Stretch', 'next_stretch', 'common_body', 'ids_body', 'answer_rows',
-           'answer_ids', 'text_body', 'answer_text_ids', 'Endpoint', 'EndpointEngine']
+           'answer_ids', 'text_body', 'answer_text_ids', 'Connection', 'read_card', 'find_mode', 'Endpoint',
+           'check_forced', 'check_penalty', 'EndpointDecoder', 'Tally', 'EndpointWorkers', 'EndpointEngine']
 
 # %% ../../nbs/08_serving/05_endpoint.ipynb #c5b42067
 import os, queue
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +23,9 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from ..core import coerce, read_field, random_stream, versions, whole_text
-from .replicas import HOPELESS, Fault, Lost, Replicas, Unreachable, summarise_failures
 from ..engines.request import Request, Sampling, check_requests, settle
 from ..policies import to_parameters
+from .replicas import HOPELESS, Fault, Lost, Replicas, Unreachable, summarise_failures
 from ..turns import other_ends, read_tokenizer
 from ..window import HINT, Policy, fork, thinking_end
 
@@ -34,13 +36,14 @@ def write_forced(request: Request) -> Request:
     while not request.policy.done(ids) and (token := request.policy.force(ids)) is not None: ids.append(token)
     return replace(request, start=tuple(ids))
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #2ee5bbd8
+# %% ../../nbs/08_serving/05_endpoint.ipynb #18cea338
 class Stretch(NamedTuple):
     "What a server that knows no policy can be asked for in one go."
     until: int             # longest output at its end
     stop: tuple[int, ...]  # ids that end it
     bias: dict[int, float] = {}  # what is added to the scores of some ids
 
+# %% ../../nbs/08_serving/05_endpoint.ipynb #2ee5bbd8
 def next_stretch(policy: Policy, ids: Sequence[int]) -> Stretch:
     "How the model may go on after the output `ids`, when nothing is forced now."
     ended = thinking_end(ids[:policy.limit], policy.eos_ids, policy.end_ids) is not None
@@ -51,29 +54,33 @@ def next_stretch(policy: Policy, ids: Sequence[int]) -> Stretch:
     return Stretch(min(policy.limit, begun + policy.span), policy.stop_ids + policy.end_ids[-1:],
                    dict.fromkeys(policy.switch_ids, -policy.penalty))
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #017a4147
+# %% ../../nbs/08_serving/05_endpoint.ipynb #a183f54b
 def common_body(
-        request: Request, part: Stretch, sampling: Sampling,
+        request: Request, stretch: Stretch, sampling: Sampling,
         model: str, seeded: bool,  # as the server calls it; whether it is given the request's seed
 ) -> dict:
     "What every kind of server is asked for."
-    body = {"model": model, "max_tokens": part.until - len(request.start),
+    start = len(request.start)
+    body = {"model": model, "max_tokens": stretch.until - start,
             "temperature": float(sampling.temperature), "top_p": float(sampling.top_p)}
-    if sampling.temperature and seeded: body["seed"] = random_stream("endpoint", request.seed, len(request.start)).getrandbits(31)
+    if sampling.temperature and seeded: body["seed"] = random_stream("endpoint", request.seed, start).getrandbits(31)
     return body
 
-def ids_body(request: Request, part: Stretch) -> dict:
+# %% ../../nbs/08_serving/05_endpoint.ipynb #cfbe042d
+def ids_body(request: Request, stretch: Stretch) -> dict:
     "What a server of ids is asked for besides."
     body = {"prompt": list(request.prompt_ids + request.start), "return_token_ids": True, "ignore_eos": True,
-            "stop_token_ids": list(part.stop), "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-    return body | ({"logit_bias": {str(i): b for i, b in part.bias.items()}} if part.bias else {})
+            "stop_token_ids": list(stretch.stop), "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    return body | ({"logit_bias": {str(i): b for i, b in stretch.bias.items()}} if stretch.bias else {})
 
+# %% ../../nbs/08_serving/05_endpoint.ipynb #cdc74af6
 def answer_rows(answer: dict, name: str) -> list[dict]:
     "A list in an answer, of choices or of models; raises Fault if it isn't there, or empty."
     found = answer.get(name)
     if found and isinstance(found, list) and all(isinstance(row, dict) for row in found): return found
     raise Fault(f"the answer has no {name}")
 
+# %% ../../nbs/08_serving/05_endpoint.ipynb #017a4147
 def answer_ids(
         answer: dict,
         most: int,             # tokens that were asked for
@@ -98,6 +105,7 @@ def text_body(request: Request, tokenizer: PreTrainedTokenizerBase) -> dict:
     stop = [text for i in request.policy.eos_ids if (text := tokenizer.decode([i]))]
     return {"prompt": tokenizer.decode(ids, skip_special_tokens=False), "stop": stop[:4]}
 
+# %% ../../nbs/08_serving/05_endpoint.ipynb #8097efd2
 def answer_text_ids(
         answer: dict,
         most: int,  # tokens to keep
@@ -112,10 +120,65 @@ def answer_text_ids(
     if not ids: raise Fault("the answer is empty")
     return tuple(ids[:most])
 
-# %% ../../nbs/08_serving/05_endpoint.ipynb #c2e822aa
+# %% ../../nbs/08_serving/05_endpoint.ipynb #66371729
+class Connection:
+    "A line to one or more servers of the same model, and what they call themselves."
+    def __init__(self, urls: str | Sequence[str], concurrency: int, retries: int, pause: float, timeout: float,
+                 api_key: str | None):  # all of them as `Endpoint` takes them
+        if concurrency < 1: raise ValueError(f"concurrency must be 1 or more, but is {concurrency!r}")
+        self.replicas = Replicas([urls] if isinstance(urls, str) else list(urls), retries, pause)
+        self.concurrency, self.timeout, self.fingerprints = concurrency, timeout, set()
+        self._key = api_key or os.environ.get("OPENAI_API_KEY")
+
+    def client(self) -> httpx2.AsyncClient:
+        "An HTTP client for many calls at a time; close it."
+        return httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {}, follow_redirects=True,
+            timeout=httpx2.Timeout(self.timeout, connect=min(self.timeout, 20.0)),
+            limits=httpx2.Limits(max_keepalive_connections=self.concurrency))
+
+    async def post(self, client: httpx2.AsyncClient, body: dict, take: Callable[[dict], object]):
+        "What `take` makes of the answer to a body; raises what `Replicas.ask` raises."
+        def note_fingerprint(answer):
+            if name := answer.get("system_fingerprint"): self.fingerprints.add(whole_text(str(name)))
+            return take(answer)
+        return await self.replicas.ask(client, "POST", "/completions", note_fingerprint, body)
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #069b164e
+def read_card(
+        cards: list[dict],       # of the models that a server says it has
+        model: str | None,       # the one that is meant; None: the first
+        context: int | None,     # most positions, if that is known already
+) -> tuple[str, int]:
+    "A model's name and its context; raises ValueError, naming what to pass, where nobody says it."
+    card = next((c for c in cards if model in (None, c.get("id"))), {})
+    def read(name, kind, ours): return read_field(card, name, kind, "the server's model", f"pass {ours}=", None)
+    model = model or read("id", str, "model")
+    context = context or read("max_model_len", int, "context")
+    for name, value in (("model", model), ("context", context)):
+        if not value: raise ValueError(f"the server does not say its {name}: pass {name}=")
+    return model, context
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #6e7b7395
 MODES = ("auto", "window", "ids", "text")
 
-class Endpoint:
+async def find_mode(
+        ask: Callable,                       # (body, take) -> what `take` makes of the answer
+        tokenizer: PreTrainedTokenizerBase,  # the model's own
+        model: str,                          # its name at the server
+) -> str:
+    "What a server can do: `window`, `ids` or `text`; raises what `ask` raises if it can do nothing."
+    odd = tokenizer.encode(HINT, add_special_tokens=False)[::-1]
+    body = {"model": model, "max_tokens": len(odd) + 1, "temperature": 0.0}
+    probe = {"prompt": odd, "return_token_ids": True, "vllm_xargs": {"policy": "no_thinking", "hint": odd}}
+    try: ids = await ask(body | probe, lambda answer: answer_rows(answer, "choices")[0].get("token_ids"))
+    except (ValueError, Lost): ids = None
+    if ids and isinstance(ids, list): return "window" if ids[:len(odd)] == odd else "ids"
+    await ask(body | {"prompt": HINT}, lambda answer: answer_rows(answer, "choices"))  # refused as well? then say so
+    return "text"
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #c2e822aa
+class Endpoint(Connection):
     "A model behind one or more servers: what it is called, and what they can do."
     def __init__(self,
             urls: str | Sequence[str],    # the endpoint, up to and including /v1; or several that serve the same model
@@ -130,62 +193,107 @@ class Endpoint:
             seeded: bool = True,          # send seeds; vLLM on a CPU dies of them when it splits a long prompt
             api_key: str | None = None):  # None: $OPENAI_API_KEY, if there is one
         if mode not in MODES: raise ValueError(f"mode must be one of {', '.join(MODES)}, but is {mode!r}")
-        if concurrency < 1: raise ValueError(f"concurrency must be 1 or more, but is {concurrency!r}")
-        self.replicas = Replicas([urls] if isinstance(urls, str) else list(urls), retries, pause)
+        super().__init__(urls, concurrency, retries, pause, timeout, api_key)
         self.tokenizer, self.eos_ids = read_tokenizer(tokenizer)
-        self.model, self.context, self.mode, self.seeded, self.fingerprints = model, context, mode, seeded, set()
-        self.concurrency, self.timeout, self._key = concurrency, timeout, api_key or os.environ.get("OPENAI_API_KEY")
+        self.model, self.context, self.mode, self.seeded = model, context, mode, seeded
         with start_blocking_portal() as portal: portal.call(self._meet)
-    def _client(self):
-        return httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {}, follow_redirects=True,
-            timeout=httpx2.Timeout(self.timeout, connect=min(self.timeout, 20.0)),
-            limits=httpx2.Limits(max_keepalive_connections=self.concurrency))
-    async def _post(self, client, body, take):
-        def note(answer):
-            if answer.get("system_fingerprint"): self.fingerprints.add(whole_text(str(answer["system_fingerprint"])))
-            return take(answer)
-        return await self.replicas.ask(client, "POST", "/completions", note, body)
+
     async def _meet(self):
-        async with self._client() as client:
+        async with self.client() as client:
+            cards = []
             if not (self.model and self.context):
                 cards = await self.replicas.ask(client, "GET", "/models", lambda answer: answer_rows(answer, "data"))
-                card = next((c for c in cards if self.model in (None, c.get("id"))), {})
-                def said(name, kind, ours): return read_field(card, name, kind, "the server's model", f"pass {ours}=", None)
-                self.model = self.model or said("id", str, "model")
-                self.context = self.context or said("max_model_len", int, "context")
-            for what in ("model", "context"):
-                if not getattr(self, what): raise ValueError(f"the server does not say its {what}: pass {what}=")
-            if self.mode == "auto": self.mode = await self._find_mode(client)
-    async def _find_mode(self, client):
-        odd = self.tokenizer.encode(HINT, add_special_tokens=False)[::-1]
-        body = {"model": self.model, "max_tokens": len(odd) + 1, "temperature": 0.0}
-        probe = {"prompt": odd, "return_token_ids": True, "vllm_xargs": {"policy": "no_thinking", "hint": odd}}
-        try: ids = await self._post(client, body | probe, lambda answer: answer_rows(answer, "choices")[0].get("token_ids"))
-        except (ValueError, Lost): ids = None
-        if ids and isinstance(ids, list): return "window" if ids[:len(odd)] == odd else "ids"
-        await self._post(client, body | {"prompt": HINT}, lambda answer: answer_rows(answer, "choices"))  # refused as well? then say so
-        return "text"
+            self.model, self.context = read_card(cards, self.model, self.context)
+            if self.mode == "auto": self.mode = await find_mode(partial(self.post, client), self.tokenizer, self.model)
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #deacf296
+def check_forced(policy: Policy, ids: tuple[int, ...]):  # what was asked for, what came back
+    "Raise ValueError if an output lacks what the policy demands."
+    if fork(policy, ids).ids[:len(ids)] == ids: return
+    raise ValueError(f"the server did not force what the policy {policy.name!r} demands: "
+                     "is z1.serving.vllm_window loaded in every replica?")
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #1c9ddd27
+def check_penalty(policy: Policy, mode: str, name: str):  # what is asked for, of what kind of server, in which request
+    "Raise ValueError if a server of this kind can't apply the policy's penalty."
+    if policy.penalty <= {"text": 0, "ids": 100}.get(mode, 1e9): return
+    raise ValueError(f"{name}: SwitchPenalty needs token ids, and this endpoint knows "
+                     f"{'text only' if mode == 'text' else 'none above 100'}: serve it with z1 and vLLM")
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #48afba96
+class EndpointDecoder(Endpoint):
+    "Decodes one request through the endpoint, stretch by stretch."
+    async def decode(self, client: httpx2.AsyncClient, request: Request, sampling: Sampling) -> tuple[int, ...]:
+        "The whole output of a request; ValueError if it is refused, or if the server didn't do what the policy demands."
+        request, over = settle(request)
+        while not over:
+            if self.mode != "window": request = write_forced(request)
+            if not request.policy.done(request.start):
+                ids = request.start + await self.extend(client, request, sampling)
+                if self.mode == "window": check_forced(request.policy, ids)
+                request = replace(request, start=ids)
+            request, over = settle(request)
+        return request.start
+
+    async def extend(self, client: httpx2.AsyncClient, request: Request, sampling: Sampling) -> tuple[int, ...]:
+        "One call: the ids of the next stretch."
+        policy, start = request.policy, request.start
+        whole = Stretch(policy.max_tokens, policy.stop_ids)
+        stretch = whole if self.mode == "window" else next_stretch(policy, start)
+        body, most = common_body(request, stretch, sampling, self.model, self.seeded), stretch.until - len(start)
+        if self.mode == "text":
+            body |= text_body(request, self.tokenizer) | {"max_tokens": max(most, LEAST_TEXT)}
+            return await self.post(client, body, lambda a: answer_text_ids(a, most, policy.eos_ids[0], self.tokenizer))
+        body |= ids_body(request, stretch)
+        if self.mode == "window" and (p := to_parameters(policy, len(start))): body["vllm_xargs"] = p
+        return await self.post(client, body, lambda a: answer_ids(a, most, stretch.stop))
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #d5efff35
+class Tally:
+    "What has become of the requests so far; `hopeless` is the error after which nothing more is asked."
+    def __init__(self): self.count, self.hopeless = Counter(), None
+
+    def note(self, output):  # of a request, or the error that it ended with
+        "Count one more."
+        kind = "lost" if isinstance(output, Lost) else "refused" if isinstance(output, Exception) else "answered"
+        self.count[kind] += 1
+        nobody_answers = self.count["refused"] >= HOPELESS and not self.count["answered"]
+        if isinstance(output, Unreachable) or nobody_answers: self.hopeless = self.hopeless or output
+
+# %% ../../nbs/08_serving/05_endpoint.ipynb #030637be
+class EndpointWorkers(EndpointDecoder):
+    "Decodes many requests at a time."
+    async def decode_all(self, requests: Sequence[Request], sampling: Sampling, put: Callable):
+        "Hand every (index, output) to `put` as it finishes, with an error for an output that there isn't."
+        todo, tally = iter(enumerate(requests)), Tally()
+        async def work():
+            for i, request in todo:
+                try: output = tally.hopeless or await self.decode(client, request, sampling)
+                except Exception as e: output = e                              # costs this request and no other
+                put((i, output))
+                tally.note(output)
+        async with self.client() as client, create_task_group() as group:
+            for _ in range(min(self.concurrency, len(requests))): group.start_soon(work)
 
 # %% ../../nbs/08_serving/05_endpoint.ipynb #67ae6aec
-class EndpointEngine(Endpoint):
+class EndpointEngine(EndpointWorkers):
     "Windowed decoding through an OpenAI-compatible completions endpoint."
     def generate(self, requests: Iterable[Request], sampling: Sampling = Sampling(), progress: bool = True):
         "Yield (index, output) as outputs finish; after all others, raises Refused or ConnectionError naming what is missing."
         requests = check_requests(requests, self.context, len(self.tokenizer))
-        for i, r in enumerate(requests):
-            if r.policy.penalty > {"text": 0, "ids": 100}.get(self.mode, 1e9):
-                raise ValueError(f"{r.name or f'request {i}'}: SwitchPenalty needs token ids, and this endpoint knows "
-                                 f"{'text only' if self.mode == 'text' else 'none above 100'}: serve it with z1 and vLLM")
+        for i, r in enumerate(requests): check_penalty(r.policy, self.mode, r.name or f"request {i}")
         return iter(tqdm(self._run(requests, sampling), total=len(requests), unit="sample", disable=not progress))
+
     def info(self) -> dict:
         "Engine, way of decoding, model, and what the servers say they are, for a manifest."
         return {"engine": "endpoint", "mode": self.mode, "model": self.model, "replicas": len(self.replicas.all),
-                "servers": sorted(self.fingerprints), **other_ends(self.tokenizer, self.eos_ids), **versions("httpx2", "transformers")}
+                "servers": sorted(self.fingerprints), **other_ends(self.tokenizer, self.eos_ids),
+                **versions("httpx2", "transformers")}
+
     def _run(self, requests, sampling) -> Iterator[tuple[int, tuple[int, ...]]]:
         results, failed = queue.SimpleQueue(), {}
         with start_blocking_portal() as portal:
-            future = portal.start_task_soon(self._workers, requests, sampling, results)
+            future = portal.start_task_soon(self.decode_all, requests, sampling, results.put)
             future.add_done_callback(lambda _: results.put(None))
             while (row := results.get()) is not None:
                 if isinstance(row[1], Exception): failed[row[0]] = row[1]
@@ -193,35 +301,3 @@ class EndpointEngine(Endpoint):
             future.result()                                                    # raises what nobody thought of
         names = [r.name or f"request {i}" for i, r in enumerate(requests)]
         if failed: raise summarise_failures(names, failed, self.replicas.retries)
-    async def _workers(self, requests, sampling, results):
-        todo, gone, tally = iter(enumerate(requests)), [], Counter()
-        async def work():
-            for i, r in todo:
-                try: out = gone[0] if gone else await self._decode(client, r, sampling)
-                except Exception as e: out = e                                 # costs this request and no other
-                results.put((i, out))
-                tally["lost" if isinstance(out, Lost) else "refused" if isinstance(out, Exception) else "answered"] += 1
-                if isinstance(out, Unreachable) or tally["refused"] >= HOPELESS and not tally["answered"]: gone.append(out)
-        async with self._client() as client, create_task_group() as group:
-            for _ in range(min(self.concurrency, len(requests))): group.start_soon(work)
-    async def _decode(self, client, request, sampling):
-        request, over = settle(request)
-        while not over:
-            if self.mode != "window": request = write_forced(request)
-            if not request.policy.done(request.start):
-                ids = request.start + await self._go_on(client, request, sampling)
-                if self.mode == "window" and fork(request.policy, ids).ids[:len(ids)] != ids:
-                    raise ValueError(f"the server did not force what the policy {request.policy.name!r} demands: "
-                                     "is z1.serving.vllm_window loaded in every replica?")
-                request = replace(request, start=ids)
-            request, over = settle(request)
-        return request.start
-    async def _go_on(self, client, r, sampling):
-        part = next_stretch(r.policy, r.start) if self.mode != "window" else Stretch(r.policy.max_tokens, r.policy.stop_ids)
-        body, most = common_body(r, part, sampling, self.model, self.seeded), part.until - len(r.start)
-        if self.mode == "text":
-            body |= text_body(r, self.tokenizer) | {"max_tokens": max(most, LEAST_TEXT)}
-            return await self._post(client, body, lambda a: answer_text_ids(a, most, r.policy.eos_ids[0], self.tokenizer))
-        body |= ids_body(r, part)
-        if self.mode == "window" and (p := to_parameters(r.policy, len(r.start))): body["vllm_xargs"] = p
-        return await self._post(client, body, lambda a: answer_ids(a, most, part.stop))
