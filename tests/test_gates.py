@@ -1,5 +1,5 @@
 """The house rules, checked: notebooks and modules agree, imports run downwards, experiments can be rerun."""
-import ast, json, os, re, shutil, subprocess, sys
+import ast, importlib, importlib.util, json, os, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -191,6 +191,19 @@ def test_the_import_check_sees_every_form():
 def test_modules_need_no_authoring_tools_and_no_engine(path):
     assert not {"nbdev", "fastcore", "execnb"} & set(outer_imports(parsed(path), inside_functions=True))
     assert not {"vllm", "trl", "lm_eval"} & set(outer_imports(parsed(path), inside_functions=False)), "import it in the function"
+
+
+NAMED = re.compile(r"from (z1[\w.]*) import (\([^)]*\)|[\w, ]+)")  # in code, and in code that is written as text
+
+
+@pytest.mark.parametrize("path", sorted(p for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts), ids=stem)
+def test_what_notebooks_import_is_there(path):
+    text = "\n".join(source(c) for c in cells(path)).replace("\\n", "\n")
+    for module, names in NAMED.findall(text):
+        found = importlib.import_module(module)
+        for name in re.findall(r"\w+(?: as \w+)?", re.sub(r"#.*", "", names)):
+            name = name.split(" as ")[0]
+            assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), f"{module} has no {name}"
 
 
 # -- experiments --------------------------------------------------------------------------------------------------
