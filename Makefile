@@ -208,9 +208,10 @@ export: .venv/ready
 	$(BIN)/nbdev_clean
 
 # Experiments are read on web pages: let their sources show what the last run has found.
-outputs: .venv/ready
+outputs: figures
 	$(BIN)/python -m z1.house --outputs $(DONE)
 	$(BIN)/nbdev_clean
+	@touch $(DONE)/*.ipynb
 
 clean: $(if $(filter paper,$(RUN)),precious)
 	rm -rf $(RESULTS)/ledger $(DONE) data/datasets/$(RUN) data/runs/$(RUN)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from z1.house import code_of, imported
+from z1.house import code_of, imported, is_result
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = {"experiments", "tutorials"}  # folders of notebooks that are no chapters
@@ -213,11 +213,17 @@ def test_experiments_are_not_tested_as_modules():
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=stem)
-def test_experiment_has_one_parameters_cell_and_no_outputs(path):
+def test_experiment_has_one_parameters_cell_and_shows_results_alone(path):
     assert re.match(r"(exp|fig|tab)_", path.stem)
     assert exported_name(path) is None
     assert sum("parameters" in c["metadata"].get("tags", []) for c in cells(path)) == 1
-    assert not [c for c in cells(path) if c["outputs"] or c["execution_count"]]
+    assert all(is_result(o) for c in cells(path) for o in c["outputs"]) and path.stat().st_size < 1_000_000
+    assert not [c for c in cells(path) if c["execution_count"]]
+
+
+@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.parent.name == "nano" or p.stem.startswith(("fig_paper", "tab_paper"))], ids=stem)
+def test_what_make_figures_runs_shows_its_outputs(path):
+    assert [o for c in cells(path) for o in c["outputs"]], "`make outputs` after `make figures`"
 
 
 # -- links ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 __all__ = ['code_of', 'imported', 'module_files', 'needs', 'all_needed', 'is_result', 'finished_run', 'copy_outputs', 'main']
 
 # %% ../nbs/14_house.ipynb #32ffdfd5
-import ast, json, os, sys
+import ast, json, sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -65,14 +65,13 @@ def finished_run(source: Path, folder: Path) -> Path | None:  # an experiment; w
 
 # %% ../nbs/14_house.ipynb #7cc3ecc2
 def copy_outputs(finished: Path, source: Path):  # a notebook that has run, and the one that it was made from
-    "Let a notebook show the outputs of its run, cell by cell; its time of change stays, since nothing has to run again."
-    ran, shown = (json.loads(path.read_text(encoding="utf-8")) for path in (finished, source))
-    times, outputs = source.stat(), {c["id"]: c["outputs"] for c in ran["cells"] if c["cell_type"] == "code"}
+    "Let a notebook show the outputs of its run, cell by cell, with paths as they are from the current folder."
+    ran, shown = (json.loads(path.read_text(encoding="utf-8").replace(f"{Path.cwd()}/", "")) for path in (finished, source))
+    outputs = {c["id"]: c["outputs"] for c in ran["cells"] if c["cell_type"] == "code"}
     for c in shown["cells"]:
         if c["cell_type"] == "code":
             c["outputs"] = [o | {"execution_count": None} if "execution_count" in o else o for o in outputs.get(c["id"], ()) if is_result(o)]
     source.write_text(json.dumps(shown, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 # %% ../nbs/14_house.ipynb #067f7b28
 def main(words: list[str]):  # modules or notebooks; or `--outputs` and a folder of finished notebooks, from the project's root
