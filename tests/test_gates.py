@@ -193,6 +193,22 @@ def test_modules_need_no_authoring_tools_and_no_engine(path):
     assert not {"vllm", "trl", "lm_eval"} & set(outer_imports(parsed(path), inside_functions=False)), "import it in the function"
 
 
+ENGINES = {"engines.local", "engines.tracer", "serving.vllm", "serving.endpoint", "serving.sharded"}
+
+
+def test_no_engine_imports_another_and_their_interface_imports_none():
+    for name in ENGINES | {"engines.engine"}:
+        path = next(p for p in MODULES if dotted(p) == name)
+        mine = {n.removeprefix("z1.") for n in imported(path.read_text(encoding="utf-8"), f"z1.{name.rpartition('.')[0]}")}
+        assert not mine & (ENGINES - {name}), name
+
+
+def test_nothing_in_the_package_depends_on_the_tests():
+    for path in MODULES:
+        texts = [n.value for n in ast.walk(parsed(path)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert not [t for t in texts if t.startswith("tests/") or "/tests/" in t], path.stem
+
+
 NAMED = re.compile(r"from (z1[\w.]*) import (\([^)]*\)|[\w, ]+)")  # in code, and in code that is written as text
 
 
