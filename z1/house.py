@@ -66,8 +66,8 @@ def finished_run(source: Path, folder: Path) -> Path | None:  # an experiment; w
 # %% ../nbs/14_house.ipynb #7cc3ecc2
 def copy_outputs(finished: Path, source: Path):  # a notebook that has run, and the one that it was made from
     "Let a notebook show the outputs of its run, cell by cell, with paths as they are from the current folder."
-    ran, shown = (json.loads(path.read_text(encoding="utf-8").replace(f"{Path.cwd()}/", "")) for path in (finished, source))
-    outputs = {c["id"]: c["outputs"] for c in ran["cells"] if c["cell_type"] == "code"}
+    run, shown = (json.loads(path.read_text(encoding="utf-8").replace(f"{Path.cwd()}/", "")) for path in (finished, source))
+    outputs = {c["id"]: c["outputs"] for c in run["cells"] if c["cell_type"] == "code"}
     for c in shown["cells"]:
         if c["cell_type"] == "code":
             c["outputs"] = [o | {"execution_count": None} if "execution_count" in o else o for o in outputs.get(c["id"], ()) if is_result(o)]

@@ -34,7 +34,7 @@ class Limits:
                 raise ValueError(f"Limits.{name} must be a whole number, but is {value!r}")
 
     def plain(self) -> dict:
-        "The limits in seconds and bytes, as the guest wants them."
+        "The limits in seconds and bytes, as the server inside wants them."
         return dict(seconds=self.seconds, processes=self.processes, memory=self.memory << 20,
                     file_size=self.file_size << 20, disk=self.disk << 20, output=self.output << 10)
 
@@ -125,7 +125,7 @@ def spell_out(text: str) -> str:
 
 # %% ../../nbs/09_sandbox/07_sandbox.ipynb #766c07c2
 def to_test_run(run: Run, value: object) -> Run:
-    "The Run of a trial; what is no proper report counts as tampering."
+    "The Run of tests beside their code; what is no proper report counts as tampering."
     outcomes = value.get("outcomes") if isinstance(value, dict) else None
     if not isinstance(outcomes, dict) or not all(isinstance(x, str) for pair in outcomes.items() for x in pair):
         return replace(run, status="tampered", stderr="no proper report")
@@ -135,7 +135,7 @@ def to_test_run(run: Run, value: object) -> Run:
 
 # %% ../../nbs/09_sandbox/07_sandbox.ipynb #a8d67af1
 def to_run(message: dict, form: str) -> Run:
-    "The guest's message as a Run; whatever is wrong with its value becomes a status."
+    "A message of the server inside as a Run; whatever is wrong with its value becomes a status."
     stdout, stderr = message["stdout"].encode("latin-1"), message["stderr"].encode("latin-1").decode(errors="replace")
     run = Run(message["status"], stdout, stderr, None, message["code"], message["seconds"])
     if run.status != "ok" or form == "programs": return run
