@@ -211,7 +211,7 @@ def check_forced(policy: Policy, ids: tuple[int, ...]):  # what was asked for, w
     "Raise ValueError if an output lacks what the policy demands."
     if fork(policy, ids).ids[:len(ids)] == ids: return
     raise ValueError(f"the server did not force what the policy {policy.name!r} demands: "
-                     "is z1.serving.vllm_window loaded in every replica?")
+                     "is z1.vllm_window loaded in every replica?")
 
 # %% ../../nbs/08_serving/05_endpoint.ipynb #1c9ddd27
 def check_penalty(policy: Policy, mode: str, name: str):  # what is asked for, of what kind of server, in which request
