@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from .batch import Batch, accept_drafts, split_by_size
 from ..core import versions
 from .engine import check_model
+from .kernels import kernels_of, use_kernels
 from .request import Request, Sampling, check_requests, is_complete, in_rounds
 from ..turns import model_ends, other_ends
 
@@ -25,6 +26,7 @@ def load_model(
         path: str | Path,             # a folder with a model, or a name on the hub
         dtype: str = "float32",       # number format
         device: str | None = None,    # default: a GPU if there is one
+        kernels: str = "auto",        # of a processor: plain, packed or int8; see `use_kernels`
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     "A model, ready to decode, and its tokenizer; raises ValueError if either is missing or torn, or for another dtype."
     check_model(path)
@@ -36,7 +38,7 @@ def load_model(
     except (OSError, ValueError, SafetensorError) as e:
         raise ValueError(f"cannot load the model {str(path)!r}: {e}") from e
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"), getattr(torch, dtype))
-    return model.eval(), tokenizer
+    return use_kernels(model.eval(), kernels), tokenizer
 
 # %% ../../nbs/06_engines/06_local.ipynb #b7d81134
 class LocalModel:
@@ -52,13 +54,15 @@ class LocalModel:
         self.eos_ids = model_ends(tokenizer, model.generation_config, model.config)
         self.readings = {}  # of checked drafts, for their forks
     @classmethod
-    def from_pretrained(cls, path: str | Path, dtype: str = "float32", device: str | None = None, **kwargs) -> "LocalModel":
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32", device: str | None = None, kernels: str = "auto",
+                        **kwargs) -> "LocalModel":
         "Load model and tokenizer; the options are those of `load_model`, and `batch_tokens`."
-        return cls(*load_model(path, dtype, device), **kwargs)
+        return cls(*load_model(path, dtype, device, kernels), **kwargs)
     def info(self) -> dict:
         "Engine, model, number format, device and versions, for a manifest."
+        kernels = {} if (found := kernels_of(self.model)) == "plain" else {"kernels": found}
         return {"engine": "transformers", "model": self.model.config.name_or_path,
-                "dtype": str(self.model.dtype).removeprefix("torch."), "device": str(self.model.device),
+                "dtype": str(self.model.dtype).removeprefix("torch."), "device": str(self.model.device), **kernels,
                 **other_ends(self.tokenizer, self.eos_ids), **versions("torch", "transformers")}
 
 # %% ../../nbs/06_engines/06_local.ipynb #7b69ad45
