@@ -24,6 +24,7 @@ from ..measure.sweep import Output, Reply, to_reply
 from ..sandbox.sandbox import Limits, Sandbox
 from ..measure.answers import Grade, Grader, grade_choice, grade_exact
 from .maths import MathsGrader
+from .values import grade_value
 
 # %% ../../nbs/10_benchmarks/06_scoring.ipynb #30d4c56f
 @contextmanager
@@ -40,7 +41,7 @@ def open_grader(
              CodeGrader(sandbox, limits, p.block, p.rule, prelude, workers=workers) as grader: yield grader
         return
     make = {"maths": lambda: MathsGrader(workers), "choice": lambda: Grader(grade_choice),
-            "exact": lambda: Grader(grade_exact)}
+            "exact": lambda: Grader(grade_exact), "value": lambda: Grader(grade_value)}
     with make[benchmark.grading]() as grader: yield grader
 
 # %% ../../nbs/10_benchmarks/06_scoring.ipynb #1454bae4
