@@ -19,6 +19,38 @@ MATH = [
          solution=r"25 are divisible by 4, 16 by 6 and 8 by 12, so $25 + 16 - 2 \cdot 8 = \boxed{25}$ by exactly one.",
          answer="25", subject="Counting & Probability", level=4, unique_id="test/counting_and_probability/z1-3.json")]
 
+GSM8K = [
+    dict(question="A baker sells rolls in bags of 6. On Monday he fills 14 bags and on Tuesday half as many. How many rolls "
+                  "is that?",
+         answer="On Tuesday he fills 14/2 = <<14/2=7>>7 bags.\nTogether that is 14 + 7 = <<14+7=21>>21 bags.\n"
+                "So there are 21 * 6 = <<21*6=126>>126 rolls.\n#### 126"),
+    dict(question="Vera saves $450 a month. A used car costs $9,900, and her aunt gives her $1,800. After how many months "
+                  "can she buy it?",
+         answer="She needs 9900 - 1800 = $<<9900-1800=8100>>8,100.\nThat takes 8100 / 450 = <<8100/450=18>>18 months."
+                "\n#### 18"),
+    dict(question="A hall has 25 rows of 48 seats. On an evening all but 75 of them are taken. How many people sit there?",
+         answer="The hall has 25 * 48 = <<25*48=1200>>1,200 seats.\nSo 1200 - 75 = <<1200-75=1125>>1,125 people sit there."
+                "\n#### 1,125")]
+
+AIME24 = [dict(id=i, problem=problem, solution=solution, answer=answer, url="", year="2024") for i, problem, solution, answer in [
+    (9001, "Find the number of positive integers less than 1000 that are divisible by 7 and leave a remainder of 1 when "
+     "divided by 13.", r"Such numbers are $14 + 91k$; from $14 + 91k < 1000$ follows $k \le 10$, so there are $\boxed{011}$.", "011"),
+    (9002, r"The roots of $x^2 - 20x + 27$ are $r$ and $s$. Find $r^2 + s^2$.",
+     r"It is $(r + s)^2 - 2rs = 400 - 54 = \boxed{346}$.", "346"),
+    (9003, "Six cards are numbered from 1 to 6 and laid in a row so that no two odd numbers are neighbours and no two even "
+     "numbers are. In how many ways can that be done?", r"Odd and even alternate: $2 \cdot 3! \cdot 3! = \boxed{072}$.", "072")]]
+AIME25 = [dict(id=str(i), problem=problem, answer=answer) for i, (problem, answer) in enumerate([
+    ("Find the least positive integer that has exactly 15 positive divisors.", "144"),
+    (r"A triangle has sides 13, 14 and 15. Find four times the radius of its incircle.", "16"),
+    (r"Find the remainder when $2^{100}$ is divided by 125.", "1")])]
+
+CRUXEVAL = [dict(code=code, input=input, output=output, id=f"z1_{i}") for i, (code, input, output) in enumerate([
+    ("def f(words):\n    seen = {}\n    for i, w in enumerate(words):\n        seen.setdefault(w[:1], []).append(i)\n    return seen",
+     "['ant', 'bee', 'ape']", "{'a': [0, 2], 'b': [1]}"),
+    ("def f(text, n):\n    while len(text) < n:\n        text = '{' + text + '}'\n    return text[::-1]",
+     "'x', 4", "'}}x{{'"),
+    ("def f(a, b):\n    return a // b, a % b == 0", "17, 5", "(3, False)")])]
+
 GPQA_FIELDS = ["Record ID", "Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2",
                "Incorrect Answer 3", "Explanation", "High-level domain", "Subdomain"]
 GPQA = [dict(zip(GPQA_FIELDS, values)) for values in [
@@ -249,6 +281,8 @@ def write(folder):
         return folder/name
     def jsonl(name, rows): place(name).write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     jsonl("HuggingFaceH4/MATH-500/test.jsonl", MATH)
+    jsonl("math-ai/aime25/test.jsonl", AIME25)
+    jsonl("cruxeval-org/cruxeval/test.jsonl", CRUXEVAL)
     with open(place("Idavidrein/gpqa/gpqa_diamond.csv"), "w", encoding="utf-8", newline="") as f:
         table = csv.DictWriter(f, GPQA_FIELDS)
         table.writeheader()
@@ -256,7 +290,9 @@ def write(folder):
     for name, rows in LCB.items(): jsonl(f"livecodebench/code_generation_lite/{name}", rows)
     for name, rows in {"bigcode/bigcodebench-hard/data/v0.1.4-00000-of-00001.parquet": BCB,
                        "openai/openai_humaneval/openai_humaneval/test-00000-of-00001.parquet": HUMANEVAL,
-                       "google-research-datasets/mbpp/full/test-00000-of-00001.parquet": MBPP}.items():
+                       "google-research-datasets/mbpp/full/test-00000-of-00001.parquet": MBPP,
+                       "openai/gsm8k/main/test-00000-of-00001.parquet": GSM8K,
+                       "HuggingFaceH4/aime_2024/data/train-00000-of-00001.parquet": AIME24}.items():
         parquet.write_table(pa.Table.from_pylist(rows), place(name))
 
 

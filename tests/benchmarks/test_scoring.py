@@ -132,7 +132,7 @@ def test_the_record_of_references_is_of_one_machine_and_its_packages(tmp_path, m
     assert files[0] == files[1] == accepted_file(tmp_path, benchmark, problems) and len(set(files)) == 4
 
 
-@pytest.mark.parametrize("name", ["math500", "bigcodebench-hard", "humaneval", "mbpp"])
+@pytest.mark.parametrize("name", ["math500", "gsm8k", "aime24", "aime25", "cruxeval-o", "bigcodebench-hard", "humaneval", "mbpp"])
 def test_our_own_references_are_accepted(name, tmp_path):
     problems, benchmark = load_benchmark(name, DATA, partial=True), BENCHMARKS[name]
     with open_grader(benchmark, 2) as grader, Ledger(tmp_path/"g.jsonl", key="key") as ledger:
@@ -147,7 +147,7 @@ def printed(notebook, written, **parameters):
     return text
 
 
-@pytest.mark.parametrize("name", ["math500", "gpqa-diamond", "livecodebench-v5", "bigcodebench-hard"])
+@pytest.mark.parametrize("name", ["math500", "gpqa-diamond", "livecodebench-v5", "bigcodebench-hard", "gsm8k", "cruxeval-o"])
 def test_three_rows_from_file_to_report(name, tmp_path):
     parameters = dict(benchmark=name, data=str(DATA), limit=3, windows=[8, 16], max_tokens=60, out=str(tmp_path), workers=2)
     text = printed("exp_benchmark", tmp_path/"out.ipynb", **parameters)

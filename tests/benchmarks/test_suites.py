@@ -24,8 +24,11 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from z1.benchmarks import files
 from z1.benchmarks.files import Hub, inflate, pickled_text, read_rows, unpacked_json
-from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol, count_tests, get_benchmark,
-                           load_benchmark, read_benchmark)
+from z1.benchmarks.bigcodebench_humaneval_mbpp import count_tests
+from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol, get_benchmark, load_benchmark, read_benchmark,
+                                  stratified)
+from z1.benchmarks.values import grade_value
+from z1.core import Problem, fingerprint
 from z1.window import HINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,14 +184,20 @@ def test_limits_are_the_papers():
     assert found == {"math500": (500, "maths", 4096, 5000), "gpqa-diamond": (198, "choice", 4096, 5000),
                      "livecodebench-v5": (880, "code", 4096, 5000), "bigcodebench-hard": (148, "code", 4096, 5000),
                      "humaneval": (164, "code", 4096, 5000), "mbpp": (500, "code", 4096, 5000),
+                     "gsm8k": (1319, "maths", 4096, 5000), "aime24": (30, "maths", 4096, 5000),
+                     "aime25": (30, "maths", 4096, 5000), "cruxeval-o": (800, "value", 4096, 5000),
                      "nano-test": (500, "exact", 256, 320), "nano-words": (100, "exact", 256, 320)}
     lcb = BENCHMARKS["livecodebench-v5"]
     assert (lcb.protocol.seconds, lcb.protocol.block, lcb.protocol.rule) == (30, "first", "lcb")
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_every_benchmark_of_the_paper_uses_the_plain_hint():
+def test_every_benchmark_from_the_hub_uses_the_plain_hint():
     assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
+
+
+def test_mathematics_is_asked_in_one_way():
+    assert len({BENCHMARKS[n].protocol for n in ("math500", "gsm8k", "aime24", "aime25")}) == 1
 
 
 @pytest.mark.parametrize("wrong", [dict(window=0), dict(window=5000), dict(block="third"), dict(rule="kind")])
@@ -197,7 +206,7 @@ def test_a_protocol_that_cannot_be(wrong):
 
 
 def test_a_grading_nobody_does():
-    with pytest.raises(ValueError, match="'mine': grading is 'vibes': use one of maths, choice, code, exact"):
+    with pytest.raises(ValueError, match="'mine': grading is 'vibes': use one of maths, choice, code, exact, value"):
         Benchmark("mine", ComputedRows(list), 1, {}, dict, "vibes")
 
 
@@ -317,7 +326,7 @@ def test_a_limit_that_is_no_number_of_rows(limit):
 
 
 def test_an_unknown_benchmark():
-    assert refused("gsm8k") == f"unknown benchmark 'gsm8k': use one of {', '.join(BENCHMARKS)}, or pass a Benchmark"
+    assert refused("arc") == f"unknown benchmark 'arc': use one of {', '.join(BENCHMARKS)}, or pass a Benchmark"
     assert get_benchmark(BENCHMARKS["mbpp"]) is get_benchmark("mbpp")
 
 
@@ -361,7 +370,7 @@ def test_a_named_folder_alone_counts(data, monkeypatch):
     assert len(load_benchmark("math500", data, limit=1)) == 1
 
 
-@pytest.mark.parametrize("name", ["math500", "gpqa-diamond", "livecodebench-v5"])
+@pytest.mark.parametrize("name", [n for n in FILES if not FILES[n].endswith(".parquet")])
 def test_a_gzipped_file_is_the_same_file(name, data):
     path, before = data/FILES[name], load_benchmark(name, data, limit=2)
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -370,7 +379,7 @@ def test_a_gzipped_file_is_the_same_file(name, data):
 
 
 @pytest.mark.parametrize("ending, pack", [(".jsonl", bytes), (".jsonl.gz", gzip.compress)])
-@pytest.mark.parametrize("name", ["bigcodebench-hard", "humaneval", "mbpp"])
+@pytest.mark.parametrize("name", [n for n in FILES if FILES[n].endswith(".parquet")])
 def test_json_lines_may_stand_for_parquet(name, ending, pack, data):
     path, before = data/FILES[name], load_benchmark(name, data, limit=3)
     text = "".join(json.dumps(r) + "\n" for _, r in read_rows(path))
@@ -402,7 +411,7 @@ def test_a_torn_last_line(name, lost, data):
 
 
 @pytest.mark.parametrize("left", [0, 10, 0.5, 0.99])
-@pytest.mark.parametrize("name", ["bigcodebench-hard", "humaneval", "mbpp"])
+@pytest.mark.parametrize("name", [n for n in FILES if FILES[n].endswith(".parquet")])
 def test_a_torn_parquet_file(name, left, data):
     path = data/FILES[name]
     whole = path.read_bytes()
@@ -482,12 +491,13 @@ def test_a_wrong_schema_of_a_parquet_file(data):
 
 @pytest.mark.parametrize("name, field", [
     ("math500", "unique_id"), ("gpqa-diamond", "Record ID"), ("livecodebench-v5", "question_id"),
-    ("bigcodebench-hard", "task_id"), ("humaneval", "task_id"), ("mbpp", "task_id")])
+    ("bigcodebench-hard", "task_id"), ("humaneval", "task_id"), ("mbpp", "task_id"),
+    ("gsm8k", "question"), ("aime24", "id"), ("aime25", "id"), ("cruxeval-o", "id")])
 def test_a_duplicate_id(name, field, data):
     [(_, first), *_] = read_rows(data/FILES[name])
     edit(data, name, 2, **{field: first[field]})
-    said = refused(name, data, limit=3)
-    assert re.search(rf", row 2: id '.*{first[field]}' is that of .*, row 1 too; drop one", said), said
+    said, [id, *_] = refused(name, data, limit=3), [p.id for p in load_benchmark(name, DATA, limit=3)]
+    assert re.search(rf", row 2: id '{id}' is that of .*, row 1 too; drop one", said) and (name == "gsm8k" or str(first[field]) in id), said
 
 
 def test_a_duplicate_id_in_another_file(data):
@@ -614,24 +624,114 @@ def test_source_that_is_none(name, field, value, reason, data):
     assert f"00001.jsonl, row 2: field '{field}': {reason}" in refused(name, data, limit=3)
 
 
+@pytest.mark.parametrize("name, field, value, reason", [
+    ("gsm8k", "answer", "7 * 6 = 42", "it does not end with #### and a number"),
+    ("gsm8k", "answer", "#### forty", "it does not end with #### and a number"),
+    ("aime24", "answer", "1000", "'1000' is no whole number up to 999"),
+    ("aime25", "answer", "2.5", "'2.5' is no whole number up to 999"),
+    ("cruxeval-o", "output", "f(3)", "'f(3)' is not a Python literal"),
+    ("cruxeval-o", "output", "[1,", "'[1,' is not a Python literal")])
+def test_an_answer_that_is_none(name, field, value, reason, data):
+    edit(data, name, 2, **{field: value})
+    assert re.search(rf"l, row 2: field '{field}': {re.escape(reason)}", refused(name, data, limit=3))
+
+
+@pytest.mark.parametrize("answer, number", [("#### 18", "18"), ("a\n#### 1,125", "1125"), ("a #### b\n#### -3", "-3"), ("####0.5 ", "0.5")])
+def test_the_number_of_a_gsm8k_row(answer, number):
+    made = BENCHMARKS["gsm8k"].problem({"question": "?", "answer": "8 / 2 = <<8/2=4>>4\n" + answer}, 0)
+    assert made["answer"] == number and made["reference"].startswith("8 / 2 = 4\n") and made["reference"].endswith(f"\\boxed{{{number}}}")
+
+
+@pytest.mark.parametrize("name", ["aime24", "aime25"])
+@pytest.mark.parametrize("written, gold", [("073", "73"), ("73", "73"), ("000", "0"), ("999", "999"), (" 4\n", "4")])
+def test_leading_zeros_of_aime(name, written, gold):
+    assert BENCHMARKS[name].problem({"id": 1, "problem": "?", "answer": written}, 0)["answer"] == gold
+
+
+# -- a file right in the folder -------------------------------------------------------------------------------------
+
+PLAIN = {"math500": "MATH-500.jsonl", "gsm8k": "gsm8k-test.jsonl", "humaneval": "HumanEval.jsonl", "cruxeval-o": "cruxeval.jsonl",
+         "aime24": "aime_2024.jsonl", "aime25": "AIME25.jsonl", "mbpp": "mbpp_test.jsonl", "gpqa-diamond": "gpqa_diamond.jsonl",
+         "bigcodebench-hard": "BigCodeBench-Hard.jsonl"}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_all_lone_files_may_lie_in_one_folder(pack, tmp_path):
+    for name, file in PLAIN.items():
+        text = "".join(json.dumps(row) + "\n" for _, row in read_rows(DATA/FILES[name]))
+        (tmp_path/(file + ".gz" * (pack is not bytes))).write_bytes(pack(text.encode()))
+    for file in ("gsm8k-train.jsonl", "my-gsm8k.jsonl", "math.jsonl", "gsm8k.txt", "test.jsonl"): (tmp_path/file).write_text("{}")
+    for name in PLAIN: assert load_benchmark(name, tmp_path, partial=True) == load_benchmark(name, DATA, partial=True)
+
+
+def test_two_files_that_could_be_one_benchmark(data):
+    for name in ("gsm8k.jsonl", "GSM8K-test.jsonl.gz"): (data/name).write_text("{}")
+    assert len(load_benchmark("gsm8k", data, limit=3)) == 3, "the layout of the hub comes first"
+    (data/FILES["gsm8k"]).unlink()
+    assert "GSM8K-test.jsonl.gz and gsm8k.jsonl could both be openai/gsm8k; leave one there" in refused("gsm8k", data)
+
+
+def test_what_is_several_files_has_no_plain_name(data):
+    shutil.rmtree(data/"livecodebench")
+    (data/"livecodebench-v5.jsonl").write_text("{}")
+    assert "livecodebench/code_generation_lite/test.jsonl: there is no such file; put" in refused("livecodebench-v5", data)
+
+
+# -- parts ----------------------------------------------------------------------------------------------------------
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(1, 6), st.integers(0, 9), st.randoms())
+def test_a_stratified_part_is_even_and_the_same_in_any_order(levels, each, seed, chance):
+    problems = [Problem(f"p{i}", "ours", "?", "1", level) for i, level in enumerate(levels)]
+    kinds = set(levels)
+    if min(map(levels.count, kinds)) < each:
+        with pytest.raises(ValueError, match="problems of difficulty . but|problems of difficulty"): stratified(problems, each * len(kinds), seed)
+        return
+    part = stratified(problems, each * len(kinds), seed)
+    assert [[p.difficulty for p in part].count(k) for k in kinds] == [each] * len(kinds)
+    assert part == [p for p in problems if p in part]
+    shuffled = problems[:]
+    chance.shuffle(shuffled)
+    assert {p.id for p in stratified(shuffled, len(part), seed)} == {p.id for p in part}
+
+
 # -- real data, where it is ---------------------------------------------------------------------------------------
 
-def real(name, benchmark, tmp_path):
+def real(name, benchmark):
+    "The real problems, from the folder as it is: their files have plain names."
     if not (EVAL/name).exists(): pytest.skip(f"there is no {name} in shared/eval")
-    path = (tmp_path/FILES[benchmark]).with_suffix(".jsonl.gz")
-    path.parent.mkdir(parents=True)
-    shutil.copy(EVAL/name, path)
-    return load_benchmark(benchmark, tmp_path)
+    return load_benchmark(benchmark, EVAL)
 
 
-def test_the_real_math500(tmp_path):
-    problems = real("math500.jsonl.gz", "math500", tmp_path)
+def test_the_real_gsm8k():
+    problems = real("gsm8k-test.jsonl.gz", "gsm8k")
+    assert len(problems) == 1319 and min(p.difficulty for p in problems) == 2 and "<<" not in "".join(p.reference for p in problems)
+    assert all(float(p.answer) == int(p.answer) for p in problems)
+
+
+def test_the_real_cruxeval_whose_references_are_right_against_themselves_alone():
+    problems = real("cruxeval.jsonl.gz", "cruxeval-o")
+    assert len(problems) == 800
+    assert [p.id for p in problems if grade_value(p.reference, p.answer).verdict != "correct"] == []
+    for write in (str, "`{}`".format, "```python\n{}\n```".format):
+        assert [p.id for p in problems if not grade_value(write(p.answer), p.answer, cut=True, after_hint=True).correct] == []
+    others = [(p, q) for p, q in zip(problems, problems[1:]) if p.answer != q.answer]
+    assert not any(grade_value(q.reference, p.answer).correct for p, q in others)
+
+
+def test_a_hundred_of_the_real_math500_by_level():
+    part = stratified(real("math500.jsonl.gz", "math500"), 100)
+    assert [[p.difficulty for p in part].count(level) for level in range(1, 6)] == [20] * 5
+    assert fingerprint([p.id for p in part]) == "c38cdeff8ed1", "the same hundred on every machine, today and next year"
+
+
+def test_the_real_math500():
+    problems = real("math500.jsonl.gz", "math500")
     assert len(problems) == 500 and {p.difficulty for p in problems} == {1, 2, 3, 4, 5}
     assert all("\\boxed" in p.reference for p in problems)
 
 
-def test_the_real_humaneval_and_its_reference_solutions(tmp_path):
-    problems = real("HumanEval.jsonl.gz", "humaneval", tmp_path)
+def test_the_real_humaneval_and_its_reference_solutions():
+    problems = real("HumanEval.jsonl.gz", "humaneval")
     assert len(problems) == 164
     assert [p.id for p in problems if not passes(p)] == []
     assert not any(passes(p, f"def {json.loads(p.answer)['entry']}(*args): return 'nonsense'") for p in problems)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_BYTES', 'READERS', 'file_ending', 'read_rows', 'check_row', 'convert_field', 'pickled_text', 'inflate',
-           'unpacked_json', 'HubFiles', 'Hub']
+           'unpacked_json', 'squeezed', 'plain_files', 'HubFiles', 'Hub']
 
 # %% ../../nbs/10_benchmarks/01_files.ipynb #aa534127
 import base64, csv, gzip, json, os, pickletools, re, zlib
@@ -165,6 +165,20 @@ def unpacked_json(
     if not isinstance(found, list): raise ValueError("not a list: fetch the file again")
     return found
 
+# %% ../../nbs/10_benchmarks/01_files.ipynb #d1cecb95
+def squeezed(name: str) -> str:
+    "A name in small letters and digits alone."
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+def plain_files(
+    folder: Path,
+    names: set[str],  # what the file may be called, without its ending
+) -> list[Path]:
+    "Files right in a folder whose rows can be read and whose names are among these, in any spelling, perhaps with `test`."
+    def plain(path): return squeezed(re.sub(r"(?i)(\.[a-z]+)(\.gz)?$", "", path.name)).removesuffix("test")
+    wanted = {squeezed(name) for name in names} - {""}
+    return [p for p in sorted(folder.glob("*")) if file_ending(p) in READERS and plain(p) in wanted and p.is_file()]
+
 # %% ../../nbs/10_benchmarks/01_files.ipynb #0b61c51a
 @dataclass(frozen=True)
 class HubFiles:
@@ -172,13 +186,18 @@ class HubFiles:
     repository: str           # "owner/name"
     files: tuple[str, ...]    # read in this order
     revision: str = "main"    # a branch, a tag or a commit
+    plain: str = ""           # of a single file: what it may be called, beside the data set's name, right in the folder
 
     def local(self, name: str, data: Path) -> Path:
-        "The file in a folder; raises ValueError if it is missing."
+        "The file in a folder; raises ValueError if it is missing, or if there are two that it could be."
         path = data/self.repository/name
         forms = [path, path.with_name(path.name + ".gz"), path.with_suffix(".jsonl"), path.with_suffix(".jsonl.gz")]
         if found := next((p for p in forms if p.is_file()), None): return found
-        raise ValueError(f"{path}: there is no such file; put it there with `{self._command(data)}`, "
+        plain = plain_files(data, {self.plain, Path(self.repository).name}) if self.plain else []
+        if len(plain) == 1: return plain[0]
+        if plain: raise ValueError(f"{data}: {' and '.join(p.name for p in plain)} could both be {self.repository}; leave one there")
+        also = f", nor one called {self.plain} (.jsonl or another kind) right in the folder" * bool(self.plain)
+        raise ValueError(f"{path}: there is no such file{also}; put it there with `{self._command(data)}`, "
                          "or name no folder (data, Z1_DATA) and it is fetched from the hub")
 
     def _command(self, data):
