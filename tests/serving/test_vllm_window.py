@@ -368,8 +368,10 @@ def test_most_is_seen_even_where_vllm_cannot_be_asked(wrong):
 
 def test_good_parameters_pass_and_others_are_left_alone():
     prompt = {"prompt_token_ids": [1, 2, 3, 4]}
+    soft = {"slack": 2, "line": [4, 5]}
     for good in ({"window": 8}, {"window": 8, "slack": 2, "line": []}, {"window": 8, "line": [4, 5]},
-                 {"policy": "delimited", "window": 8, "end": [1], "slack": 2, "line": [4], "switch": [2]}, {"window": 8, "hint": "a hint", "written": 4}, {"switch": [2]}, {"session_id": "x"},
+                 {"policy": "delimited", "window": 8, "end": [1], "switch": [2], **soft},
+                 {"window": 8, "hint": "a hint", "written": 4}, {"switch": [2]}, {"session_id": "x"},
                  None, {"policy": "delimited", "window": 8, "end": "a"}, {"window": 8, "hint": [1], "other": object()}):
         InputProcessor().process_inputs(prompt, params(good, ignore_eos=False, stop_token_ids=None))
         check_params(params(good))
