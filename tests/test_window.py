@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from z1 import window
-from z1.policies import BudgetForcing, SwitchPenalty
+from z1.policies import BudgetForcing, SoftLanding, SwitchPenalty
 from z1.window import DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited, decode, fork, thinking_end
 
 EOS = (0, 1)
@@ -17,7 +17,11 @@ phrase = st.lists(free_token, min_size=1, max_size=4).map(tuple)
 ends = st.sampled_from([(0,), (1,), EOS])
 
 size = st.integers(1, 20)
+landings = st.builds(SoftLanding, window=size, hint_ids=phrase, eos_ids=ends, answer_tokens=st.integers(1, 6),
+                     slack=st.one_of(st.none(), st.integers(1, 9)), line_ids=st.sampled_from([(), (2,), (5, 3), (0, 4)]),
+                     end_ids=st.one_of(st.just(()), phrase))
 policies = st.one_of(
+    landings,
     st.builds(ShiftedWindow, window=size, hint_ids=phrase, eos_ids=ends, answer_tokens=st.integers(1, 6)),
     st.builds(DelimitedWindow, window=size, end_ids=phrase, hint_ids=st.one_of(st.just(()), phrase),
               eos_ids=ends, answer_tokens=st.integers(1, 6)),
@@ -49,11 +53,26 @@ def two_phase(policy, next_token):
     if isinstance(policy, (HardCut, Unlimited)): return tuple(generate([], policy.max_tokens))
     if isinstance(policy, NoThinking): return tuple(generate(list(policy.lead_ids), policy.answer_tokens))
     if isinstance(policy, BudgetForcing): return s1(policy, next_token)
+    if isinstance(policy, SoftLanding): return landed(policy, next_token, generate)
     first, end = generate([], policy.window), getattr(policy, "end_ids", ())
     if first[-1] in policy.eos_ids: return tuple(first)
     closed = end and any(tuple(first[i:i + len(end)]) == tuple(end) for i in range(len(first)))
     if closed: return tuple(generate(first, policy.max_tokens - len(first)))
     return tuple(generate(first + list(end) + list(policy.hint_ids), policy.answer_tokens))
+
+
+def contains(ids, part): return any(tuple(ids[i:i + len(part)]) == tuple(part) for i in range(len(ids)))
+
+
+def landed(policy, next_token, generate):
+    "Write up to the window, then token by token to the end of a line; then append, and write the rest."
+    ids = generate([], policy.window)
+    for _ in range(policy.slack):
+        if ids[-1] in policy.eos_ids + policy.line_ids: break
+        ids = generate(ids, 1)
+    if ids[-1] in policy.eos_ids: return tuple(ids)
+    if not (policy.end_ids and contains(ids, policy.end_ids)): ids += policy.end_ids + policy.hint_ids
+    return tuple(generate(ids, policy.max_tokens - len(ids)))
 
 
 def s1(policy, next_token):
@@ -90,7 +109,8 @@ def test_decode_is_the_two_phase_procedure(policy, next_token):
     assert len(out) <= policy.max_tokens and policy.done(out) and policy.trim(out) == out
     s = policy.split(out)
     assert s.thinking + s.hint + s.answer == out
-    if policy.window: assert len(s.thinking) <= policy.window
+    if policy.window: assert len(s.thinking) <= policy.window + policy.slack
+    if isinstance(policy, SoftLanding) and s.cut: assert len(s.thinking) >= policy.window
     assert s.hint == (policy.forced if s.cut or isinstance(policy, NoThinking) else ())
 
 
@@ -125,7 +145,7 @@ def test_next_due_never_comes_too_late(policy, ids):
 @settings(max_examples=300, deadline=None)
 @given(policies, outputs)
 def test_nothing_is_forced_once_thinking_has_ended(policy, ids):
-    ended = thinking_end(ids[:policy.limit], policy.eos_ids, policy.end_ids) is not None
+    ended = thinking_end(ids[:policy.closing(ids)], policy.eos_ids, policy.end_ids) is not None
     if ended: assert policy.force(ids) is None
 
 
@@ -133,7 +153,8 @@ def test_nothing_is_forced_once_thinking_has_ended(policy, ids):
 @given(policies, outputs)
 def test_forced_ids_are_forced_in_order(policy, ids):
     if (t := policy.force(ids)) is not None:
-        assert t == policy.forced[len(ids) - policy.window]
+        assert t == policy.forced[len(ids) - policy.closing(ids)]
+        assert policy.slack or policy.closing(ids) == policy.window
         assert t not in policy.eos_ids
 
 
@@ -171,6 +192,38 @@ def test_a_delimiter_across_the_boundary_is_forced_anew():
     assert fork(policy, [5, 2, 3, 5, 0]) == ((5, 2, 3, 5, 0), True)
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(landings, landings.map(lambda p: SwitchPenalty(p, (3,), 1.0, 4))), outputs, outputs)
+def test_where_patience_ends_is_settled_once_and_for_all(policy, ids, more):
+    closing = policy.closing(ids)
+    assert policy.limit <= closing <= policy.limit + policy.slack
+    if closing <= len(ids):
+        assert policy.closing(ids + more) == policy.closing(ids[:closing]) == closing
+        assert closing == policy.limit + policy.slack or ids[closing - 1] in policy.line_ids
+    for n in range(policy.limit, min(closing, len(ids) + 1)): assert ids[n - 1] not in policy.line_ids
+    if len(ids) < closing: assert policy.force(ids) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, outputs)
+def test_without_slack_patience_ends_at_the_limit(policy, ids):
+    if not isinstance(policy, SoftLanding): assert policy.closing(ids) == policy.limit and policy.slack == 0
+
+
+@pytest.mark.parametrize("ids, closing, cut", [
+    ([2, 2, 2, 5], 4, True),                       # the line ends with the window's last token
+    ([2, 2, 5, 2], 7, False),                      # a line that ended before is no end
+    ([2, 2, 2, 2, 5], 5, True),                    # within the slack
+    ([2, 2, 2, 2, 2, 2, 5], 7, True),              # with its last token
+    ([2, 2, 2, 2, 2, 2, 2, 5], 7, True),           # too late
+    ([2, 2, 2, 2, 0], 7, False),                   # the turn ends within the slack
+    ([2, 2, 2, 2, 0, 5], 6, False)])               # and whatever comes after it
+def test_the_boundaries_of_a_soft_landing(ids, closing, cut):
+    policy = SoftLanding(4, (5, 4), (0,), 2, slack=3, line_ids=(5,))               # the hint begins with the end of a line
+    assert (policy.closing(ids), policy.split(ids).cut) == (closing, cut)
+    if cut and len(ids) == closing: assert fork(policy, ids + [2, 2, 2, 2, 2]).ids == (*ids, 5, 4)
+
+
 def test_the_module_knows_no_engine():
     source = open(window.__file__, encoding="utf-8").read()
     assert "import torch" not in source and "transformers" not in source
@@ -180,7 +233,7 @@ def test_the_module_knows_no_engine():
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "8", None, float("nan")])
 @pytest.mark.parametrize("make", [lambda n: ShiftedWindow(n, (2,), (0,)), lambda n: HardCut(n, (0,)),
                                   lambda n: DelimitedWindow(n, (2,), (3,), (0,)),
-                                  lambda n: Unlimited(n, (0,)),
+                                  lambda n: Unlimited(n, (0,)), lambda n: SoftLanding(n, (2,), (0,)),
                                   lambda n: ShiftedWindow(8, (2,), (0,), answer_tokens=n)])
 def test_a_bad_number_names_its_field(make, bad):
     with pytest.raises(ValueError, match=r"\.(window|max_tokens|answer_tokens) must be a whole number"):

@@ -9,6 +9,7 @@ __all__ = ['HINT', 'MATH_HINT', 'BASELINE_HINT', 'thinking_end', 'Split', 'Forci
 # %% ../nbs/01_window.ipynb #61ca799d
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import NamedTuple
 
 # %% ../nbs/01_window.ipynb #17bd138e
@@ -41,21 +42,30 @@ class Split(NamedTuple):
 class Forcing:
     "The first half of a policy: which ids must come next. It needs `window` or `max_tokens`, `eos_ids` and `end_ids`."
     forced = ()      # ids put in the model's mouth when patience ends
+    slack = 0        # most tokens for which patience may last beyond the limit
+    line_ids = ()    # ids with which a line ends, and with it the slack
+    lines = cached_property(lambda self: frozenset(self.line_ids))
 
     @property
     def limit(self) -> int:
-        "The position at which patience ends."
+        "The position at which patience ends, or from which on it may."
         return self.window or self.max_tokens
+
+    def closing(self, ids: Sequence[int]) -> int:
+        "Where patience ends in the output `ids`; where it ends at the latest, if that lies ahead."
+        last = self.limit + self.slack
+        return next((n for n in range(max(self.limit, 1), min(last, len(ids) + 1)) if ids[n - 1] in self.lines), last)
 
     def next_due(self, n: int) -> int | None:
         "The first position from `n` on at which `force` may have a say; None if there is none."
-        return max(n, self.limit) if n < self.limit + len(self.forced) else None
+        return max(n, self.limit) if n < self.limit + self.slack + len(self.forced) else None
 
     def force(self, ids: Sequence[int]) -> int | None:
         "The id that must come after the output `ids`; None where the model is free."
-        if self.next_due(len(ids)) != len(ids): return None
-        if thinking_end(ids[:self.limit], self.eos_ids, self.end_ids) is not None: return None
-        return self.forced[len(ids) - self.limit]
+        if self.next_due(n := len(ids)) != n: return None
+        if not 0 <= n - (closing := self.closing(ids)) < len(self.forced): return None
+        if thinking_end(ids[:closing], self.eos_ids, self.end_ids) is not None: return None
+        return self.forced[n - closing]
 
 # %% ../nbs/01_window.ipynb #aa2f6fcd
 class Completion:
@@ -87,7 +97,8 @@ class Policy(Forcing, Completion):
 
     def split(self, ids: Sequence[int]) -> Split:
         "Sort the output `ids` into thinking, hint and answer."
-        ids, w, h = tuple(ids), self.limit, self.limit + len(self.forced)
+        ids, w = tuple(ids), self.closing(ids)
+        h = w + len(self.forced)
         end = thinking_end(ids[:w], self.eos_ids, self.end_ids)
         if end is not None: return Split(ids[:end], (), ids[end:], False)
         return Split(ids[:w], ids[w:h], ids[h:], len(ids) >= w)
@@ -105,7 +116,7 @@ class Policy(Forcing, Completion):
         return Unlimited(max_tokens, self.eos_ids)
 
 # %% ../nbs/01_window.ipynb #4942d7e0
-_LEAST = {"window": 1, "max_tokens": 1, "answer_tokens": 1, "span": 1, "times": 0, "waits": 0}  # smallest of each number
+_LEAST = {"times": 0, "waits": 0} | dict.fromkeys(("window", "slack", "max_tokens", "answer_tokens", "span"), 1)  # smallest
 
 def _check_field(policy: Policy, field: str):
     "Raise ValueError for a number or a list of ids that can't be meant; lists of ids become tuples."

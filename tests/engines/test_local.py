@@ -14,12 +14,13 @@ from z1.engines.batch import Finished, GumbelProcessor, PenaltyProcessor, RoomyL
 from z1.engines.engine import TransformersEngine
 from z1.engines.request import Request, Sampling
 from z1.turns import render
-from z1.policies import BudgetForcing, SwitchPenalty
+from z1.policies import BudgetForcing, SoftLanding, SwitchPenalty
 from z1.window import DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited, decode, fork
 
 VOCABULARY, CONTEXT = 97, 160
 EOS, HINT = (0, 3), (40, 41, 42)
 END, LONE = (28, 92), (5,)       # delimiters that this random model writes now and then
+LINES = (*range(20, 97, 4), 40)  # and the hint begins with the end of a line
 MANY = tuple(i for i in range(0, VOCABULARY, 7) if i not in {*HINT, *END, *LONE})    # ends come early
 WINDOWS = (1, 2, 7, 16, 33)
 WARM = Sampling(temperature=0.9, top_p=0.95)
@@ -71,6 +72,10 @@ def policies(eos=EOS):
         yield DelimitedWindow(w, LONE, (), eos, answer_tokens=3)
         yield HardCut(w, eos)
         yield Unlimited(w, eos, end_ids=END)
+        for slack, lines in ((1, LINES), (4, LINES), (None, LINES), (20, LINES[::5]), (5, ())):
+            yield SoftLanding(w, HINT, eos, 6, slack, lines)
+        yield SoftLanding(w, HINT, eos, 3, 9, LINES[::4], END)
+        yield SwitchPenalty(SoftLanding(w, HINT, eos, 5, 12, LINES[::3]), tuple(range(10, 60, 2)), 4.0, 6)
         for times in (0, 1, 3):
             yield BudgetForcing(w, (50,), HINT, eos, times=times, answer_tokens=5)
             yield BudgetForcing(w, (50, 51), HINT, eos, LONE, times, 5)
@@ -103,10 +108,21 @@ def test_the_tests_see_every_kind_of_ending(model, prompts):
     "A random model must end early, be cut, and close its own thinking now and then."
     requests = [Request(p, policy) for p in prompts for policy in policies(MANY)]
     requests += [Request(p, policy) for p in prompts for policy in policies(EOS)]
-    outputs = zip(requests, run(model, requests))
-    splits = [(r.policy, r.policy.split(ids)) for r, ids in outputs if r.policy.window]
+    found = run(model, requests)
+    splits = [(r.policy, r.policy.split(ids)) for r, ids in zip(requests, found) if r.policy.window]
     assert sum(s.cut for _, s in splits) > 10 and sum(not s.cut and not s.answer for _, s in splits) > 10
+    beyond = [(s.cut, len(s.thinking) - p.window, p.slack) for p, s in splits if isinstance(p, SoftLanding) and p.slack > 2]
+    for kind in (lambda cut, n, slack: cut and n == 0, lambda cut, n, slack: cut and 0 < n < slack,
+                 lambda cut, n, slack: cut and n == slack, lambda cut, n, slack: not cut and 0 < n < slack):
+        assert sum(kind(*one) for one in beyond) > 5
     for end in (END, LONE): assert any(not s.cut and s.answer and p.end_ids == end for p, s in splits)
+
+
+def test_a_soft_landing_may_fill_the_context(model, reference, prompts):
+    requests = [Request(p, SoftLanding(80, HINT, EOS, CONTEXT - len(p) - 80 - 30 - 3, 30, lines)) for p in prompts
+                for lines in (LINES[::4], LINES, ())]
+    assert {r.longest for r in requests} == {CONTEXT}
+    assert run(model, requests) == [reference(r) for r in requests]
 
 
 def test_early_ends_leave_their_neighbours_alone(model, reference, prompts):

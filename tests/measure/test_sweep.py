@@ -79,7 +79,8 @@ def policies(tokenizer, ends):
         return [replace(p, eos_ids=ends[0], **change) for p in make_policies(kind, WINDOWS, tokenizer, hint, answer_tokens=5)]
     lead = "\n" + ANSWER_LEAD
     return [*family("shifted", HINT + ANSWER_LEAD), *family("lead_in", lead), *family("hard_cut"), *family("delimited", lead),
-            *family("delimited", lead, end_ids=ends[1], name="own_delimiter"), Unlimited(40, ends[0], end_ids=ends[1])]
+            *family("delimited", lead, end_ids=ends[1], name="own_delimiter"), Unlimited(40, ends[0], end_ids=ends[1]),
+            *family("soft_landing", HINT + ANSWER_LEAD), *family("grace", lead, slack=6)]
 
 
 def swept(engine, policies, sampling, samples, path, problems=PROBLEMS, run="r", **kwargs):
@@ -102,7 +103,7 @@ def test_the_sweep_is_every_window_decoded_on_its_own(engine, base, policies, sa
         assert o.ids == alone, (o.policy, o.problem.id, o.sample)
         row = to_sample(o, base.tokenizer, model="random", seed=0, run="r")
         assert row.thinking_tokens + row.hint_tokens + row.answer_tokens == row.total_tokens == len(alone)
-        assert row.window == (o.policy.window or 40) and row.thinking_tokens <= row.window or o.policy.name == "unlimited"
+        assert row.window == (o.policy.window or 40) and row.thinking_tokens <= row.window + o.policy.slack or o.policy.name == "unlimited"
     rows = [to_sample(o, base.tokenizer, model="random", seed=0, run="r") for o in outputs]
     for name in {p.name for p in policies} - {"unlimited"}:                 # the test is not one of cut samples only
         cut = [r.cut for r in rows if r.policy == name]

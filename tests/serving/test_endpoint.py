@@ -19,7 +19,7 @@ from z1.core import Ledger
 from z1.serving.endpoint import EndpointEngine, next_stretch
 from z1.serving.replicas import HOPELESS, Fault, Lost, Refused, Unreachable, summarise_failures, read_response
 from z1.engines.request import Request, Sampling, settle
-from z1.policies import from_parameters, BudgetForcing, SwitchPenalty
+from z1.policies import from_parameters, BudgetForcing, SoftLanding, SwitchPenalty
 from z1.window import DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited, decode
 
 EOS, HINT, END, LONE, WAIT, SWITCH = (0, 1), (2, 3, 4), (5, 2), (6,), (7, 8), (9, 3)
@@ -193,6 +193,8 @@ def policies():
         yield DelimitedWindow(w, LONE, (), EOS, 6)
         yield HardCut(w, EOS)
         yield Unlimited(w, EOS, LONE)
+        for slack, line in ((1, (2, 9)), (5, (2, 9, 11)), (8, (10,)), (3, ())): yield SoftLanding(w, HINT, EOS, 6, slack, line)
+        yield SoftLanding(w, HINT, EOS, 6, 4, (9, 10), LONE)
         for times in (1, 3):
             yield BudgetForcing(w, WAIT, HINT, EOS, (), times, 6)
             yield BudgetForcing(w, WAIT, HINT, EOS, LONE, times, 6)
@@ -223,7 +225,9 @@ windowed = st.one_of(
     st.builds(HardCut, size, st.just(EOS)), st.builds(Unlimited, size, st.just(EOS), phrase),
     st.builds(BudgetForcing, size, phrase.filter(lambda wait: not {*LONE} & {*wait}), phrase, st.just(EOS),
               st.sampled_from([(), LONE]), st.integers(0, 3),
-              st.integers(1, 6)))
+              st.integers(1, 6)),
+    st.builds(SoftLanding, size, phrase, st.just(EOS), st.integers(1, 6), st.integers(1, 9),
+              st.one_of(st.just(()), phrase), st.one_of(st.just(()), phrase)))
 any_policy = st.one_of(windowed, st.builds(NoThinking, phrase, st.just(EOS), st.integers(1, 6)),
                        st.builds(SwitchPenalty, windowed, phrase, st.floats(0.5, 8), st.integers(1, 12)))
 
@@ -239,9 +243,11 @@ def test_free_stretches_and_what_is_given_make_the_reference(policy, prompt, sta
             ids, part = list(request.start), next_stretch(request.policy, request.start)
             assert len(ids) < part.until <= policy.max_tokens
             while len(ids) < part.until and (len(ids) == len(request.start) or ids[-1] not in part.stop):
-                assert request.policy.force(ids) is None
+                assert request.policy.slack or request.policy.force(ids) is None
                 ids.append(best([*prompt, *ids], part.bias))
-            request = replace(request, start=tuple(ids))
+            ids = endpoint.landed(request.policy, tuple(ids), len(request.start))
+            assert len(ids) > len(request.start)
+            request = replace(request, start=ids)
         request, over = settle(request)
     assert request.start == expected
 

@@ -22,7 +22,7 @@ from z1.engines.engine import EndpointEngine
 from z1.engines.request import Request
 from z1.turns import render
 from z1.nano.programs import ANSWER_LEAD, make_problems
-from z1.policies import BudgetForcing, SwitchPenalty, make_policies, to_parameters
+from z1.policies import BudgetForcing, SoftLanding, SwitchPenalty, line_ids, make_policies, to_parameters
 from z1.window import HINT, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited
 
 MODEL = Path(__file__).parents[2]/"data"/"models"/"nano"/"z1-s0"
@@ -178,6 +178,17 @@ def test_three_greedy_samples_are_the_same(server, plain, words):
     refused(post(server, **body), "n")
 
 
+def test_three_drawn_samples_land_each_at_its_line(server, plain, words):
+    w, slack, lines = 20, 16, line_ids(plain.tokenizer)
+    body = dict(prompt=list(render(plain.tokenizer, HARD.prompt)), max_tokens=120, n=3, temperature=2.0,
+                vllm_xargs={"window": w, "slack": slack, "hint": TEXT})
+    found = [tuple(c["token_ids"]) for _ in range(4) for c in choices(post(server, **body))]
+    policy = SoftLanding(w, words.hint, words.eos, 120 - w - slack - len(words.hint), slack, lines)
+    splits = [policy.split(ids) for ids in found]
+    assert all(s.hint == words.hint if s.cut else ids[-1] in words.eos for s, ids in zip(splits, found))
+    assert len({len(s.thinking) for s in splits}) > 2 and sum(s.cut for s in splits) > 6
+
+
 def test_three_drawn_samples_are_cut_each_at_its_window(server, plain, words):
     w, prompt = 20, list(render(plain.tokenizer, HARD.prompt))
     body = dict(prompt=prompt, max_tokens=80, n=3, temperature=2.0, vllm_xargs={"window": w, "hint": TEXT})
@@ -248,6 +259,9 @@ def test_every_policy_by_its_parameters(server, plain, words):
          SwitchPenalty(Unlimited(most, e, words.line), words.switch, 50.5)),
         (dict(window=40, hint=TEXT, switch=list(words.switch)),
          SwitchPenalty(shifted(40, words.hint, words, most), words.switch)),
+        (dict(window=33, hint=TEXT, slack=9), SoftLanding(33, words.hint, e, room(words.hint) - 42, 9, line_ids(plain.tokenizer))),
+        (dict(window=40, hint=TEXT, line=list(words.switch)), SoftLanding(40, words.hint, e, room(words.hint) - 44, 4, words.switch)),
+        (dict(window=12, hint=TEXT, slack=11, line=[]), SoftLanding(12, words.hint, e, room(words.hint) - 23, 11)),
         ({}, HardCut(most, e))]
     prompts = [render(plain.tokenizer, p.prompt) for p in (HARD, *PROBLEMS[:4])]
     expected = outputs(plain, [Request(p, policy) for _, policy in asked for p in prompts])
@@ -271,8 +285,8 @@ def mixed(plain, words, count):
     e, hint, b = words.eos, words.hint, words.switch
     kinds = [ShiftedWindow(1, hint, e, 8), ShiftedWindow(8, hint, e, 8), HardCut(60, e), ShiftedWindow(33, hint, e, 8),
              DelimitedWindow(24, words.line, hint, e, 8), ShiftedWindow(129, hint, e, 8), Unlimited(230, e),
-             NoThinking(hint, e, 8), SwitchPenalty(ShiftedWindow(64, hint, e, 8), b, 12.0, 5),
-             ShiftedWindow(7, b, e, 30)]
+             NoThinking(hint, e, 8), SwitchPenalty(SoftLanding(64, hint, e, 8, None, line_ids(plain.tokenizer)), b, 12.0, 5),
+             SoftLanding(7, b, e, 30, 6, words.line + words.two)]
     prompts = [render(plain.tokenizer, p.prompt) for p in PROBLEMS]
     return [Request(prompts[i // len(kinds) % len(prompts)], kinds[i % len(kinds)]) for i in range(count)]
 
@@ -344,10 +358,15 @@ PENALTIES = {"0": 0, "negative": -1, "NaN": NAN, "Infinity": INF, "text": "3", "
              "false": False}
 SPANS = {"0": 0, "negative": -1, "a fraction": 2.5, "NaN": NAN, "text": "9", "a list": [9], "null": None,
          "false": False}
+SLACKS = {"0": 0, "negative": -1, "a fraction": 2.5, "NaN": NAN, "text": "9", "a list": [9], "null": None, "false": False,
+          "more than max_tokens": 64}
+LINES = {"text": "\n", "a number": 5, "true": True, "null": None, "negative": [-1], "fractions": [5.0],
+         "beyond the vocabulary": [VOCABULARY], "an object": {"ids": [5]}}
 WRITTEN = {"negative": -1, "a fraction": 1.5, "NaN": NAN, "text": "1", "a list": [1], "null": None, "2^63": 2**63,
            "larger than the prompt": 1000}
 TOGETHER = {
     "window missing": ("window", dict(policy="shifted", hint="x")),
+    "slack of no use": ("slack", dict(policy="no_thinking", hint="x", slack=8)), "slack alone": ("window", dict(slack=8)),
     "window of no use": ("window", dict(policy="no_thinking", hint="x", window=8)),
     "hint missing": ("hint", dict(policy="no_thinking")),
     "end missing": ("end", dict(policy="delimited", window=8)), "end of no use": ("end", dict(window=8, end="x")),
@@ -355,6 +374,7 @@ TOGETHER = {
     "switch without thoughts": ("switch", dict(policy="no_thinking", hint="x", switch=[5]))}
 SINGLE = {"window": (WINDOWS, {}), "hint": (HINTS, {"window": 8}), "policy": (POLICIES, {"window": 8}),
           "end": (ENDS, {"policy": "delimited", "window": 8}), "switch": (SWITCHES, {}),
+          "slack": (SLACKS, {"window": 8}), "line": (LINES, {"window": 8}),
           "penalty": (PENALTIES, {"switch": [5]}), "span": (SPANS, {"switch": [5]}),
           "written": (WRITTEN, {"window": 8})}
 BAD = {f"{field}: {name}": (field, {**others, field: value})

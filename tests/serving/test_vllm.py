@@ -19,7 +19,7 @@ from z1.engines.engine import ShardedEngine, VLLMEngine
 from z1.engines.request import Request, Sampling
 from z1.turns import render
 from z1.measure.sweep import decode_missing, sweep
-from z1.policies import BudgetForcing, SwitchPenalty, make_policies
+from z1.policies import BudgetForcing, SoftLanding, SwitchPenalty, line_ids, make_policies
 from z1.nano.programs import ANSWER_LEAD, make_problems
 from z1.window import HINT, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited
 
@@ -43,6 +43,10 @@ def policies(plain):
         yield BudgetForcing(w, tuple(t.encode("\n2: ")), hint, eos, tuple(line), times=1, answer_tokens=8)
         yield SwitchPenalty(ShiftedWindow(w, hint, eos, 8), tuple(b), 60.0, 5)
         yield SwitchPenalty(DelimitedWindow(w, tuple(line), (), eos, 8), tuple(b), 60.0, 40)
+        yield SoftLanding(w, hint, eos, 8, None, line_ids(t))
+        yield SoftLanding(w, hint, eos, 8, 12, line_ids(t)[::3], tuple(line))
+        yield SwitchPenalty(SoftLanding(w, hint, eos, 8, 20, tuple(line)), tuple(b), 60.0, 5)
+        yield SoftLanding(w, hint, eos, 8, 32)
     return [p for w in WINDOWS for p in at(w)] + [NoThinking(hint, eos, 8), Unlimited(230, eos)]
 
 
@@ -81,6 +85,9 @@ def two_phases(plain):
         if isinstance(policy, (HardCut, Unlimited)): return thoughts(prompt, (), policy.max_tokens, policy.eos_ids, None)
         stop = policy.eos_ids + policy.end_ids
         ids = thoughts(prompt, (), policy.window, stop, tip)
+        if isinstance(policy, SoftLanding):
+            while len(ids) < policy.window + policy.slack and not (ids[-1] in policy.line_ids + stop or {*stop} & {*ids}):
+                ids = thoughts(prompt, ids, len(ids) + 1, stop, tip)
         for _ in range(getattr(policy, "times", 0)):
             if ids[-1] not in stop or len(ids) - 1 + len(policy.wait_ids) >= policy.window: break
             ids = thoughts(prompt, ids[:-1] + policy.wait_ids, policy.window, stop, tip)
@@ -104,7 +111,7 @@ def outputs(engine, requests, sampling=Sampling()):
 
 def test_the_reference_sees_every_kind_of_ending(requests, expected):
     kinds = {(type(getattr(r.policy, "policy", r.policy)).__name__, r.policy.split(ids).cut) for r, ids in zip(requests, expected)}
-    for name in ("ShiftedWindow", "DelimitedWindow", "HardCut", "BudgetForcing"): assert {(name, True), (name, False)} <= kinds
+    for name in ("ShiftedWindow", "DelimitedWindow", "HardCut", "BudgetForcing", "SoftLanding"): assert {(name, True), (name, False)} <= kinds
     wait = next(r.policy.wait_ids[0] for r in requests if isinstance(r.policy, BudgetForcing))
     free = {r.prompt_ids: ids for r, ids in zip(requests, expected) if isinstance(r.policy, Unlimited)}
     forced = [(r, ids) for r, ids in zip(requests, expected) if isinstance(r.policy, BudgetForcing)]
@@ -140,7 +147,7 @@ def test_starts_are_continued(vllm, requests, expected):
 
 def test_n_samples_of_one_request(vllm, plain, policies):
     from vllm import SamplingParams
-    prompt, policy = render(plain.tokenizer, PROBLEMS[3].prompt), policies[7 * 4]
+    prompt, policy = render(plain.tokenizer, PROBLEMS[3].prompt), policies[11 * 4]
     params = SamplingParams(n=4, temperature=1.0, max_tokens=policy.max_tokens, extra_args={"window": policy.window,
                             "hint": HINT + ANSWER_LEAD})
     [out] = vllm.llm.generate([{"prompt_token_ids": list(prompt)}], params, use_tqdm=False)

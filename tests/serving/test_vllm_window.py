@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from z1.nano.tokenizer import train_tokenizer
 from z1.engines.request import Request
-from z1.policies import to_parameters, BudgetForcing, SwitchPenalty
+from z1.policies import to_parameters, BudgetForcing, SoftLanding, SwitchPenalty
 from z1.window import HINT, DelimitedWindow, HardCut, NoThinking, ShiftedWindow, Unlimited
 
 pytest.importorskip("vllm")
@@ -50,7 +50,15 @@ def a_window(rng):
     window, hint, end = rng.randint(1, 14), words(rng, 1, 3), words(rng, 1, 2)
     return rng.choice((lambda: ShiftedWindow(window, hint, EOS), lambda: DelimitedWindow(window, end, hint, EOS),
                        lambda: DelimitedWindow(window, end, (), EOS), lambda: Unlimited(ROOM, EOS, end),
-                       lambda: BudgetForcing(window, (11,), hint, EOS, end[:1]), lambda: HardCut(ROOM, EOS)))()
+                       lambda: BudgetForcing(window, (11,), hint, EOS, end[:1]), lambda: HardCut(ROOM, EOS),
+                       lambda: a_landing(rng, window, hint), lambda: a_landing(rng, window, hint, end),
+                       lambda: a_landing(rng, window, (), end)))()
+
+
+def a_landing(rng, window, hint, end=()):
+    "A soft landing, to exactly `slack` tokens or to ends of lines that turn up in hints and delimiters, too."
+    lines = rng.choice(((), (4,), (1, 4), (2, WORDS - 1)))
+    return SoftLanding(window, hint, EOS, ROOM, rng.choice((1, 2, 5, 12, None)), lines, end)
 
 
 def a_request(rng):
@@ -147,6 +155,38 @@ def test_v1_placeholders_hold_a_place():
         said.append(batch.apply(torch.eye(1, WORDS)).argmax().item())
         output.append(-1)
     assert said == [0, 0, 7, 0]
+
+
+def test_a_landing_is_looked_at_from_its_window_until_its_hint_is_said():
+    "Of a long thought only the newest token is read, and nothing more once the hint is over."
+    batch, output = HostBatch("cpu"), []
+    asked = params({"window": 20, "slack": 20, "line": [4], "hint": [7, 8]})
+    batch.update(BatchUpdate(1, [], [(0, asked, [1], output)], []), PolicyReader(config()).read)
+    row, looks, said = batch.rows[0], [], []
+    row.look, look = (lambda: looks.append(len(output)) or look()), row.look
+    for n in range(60):
+        before = row.seen
+        said.append(batch.apply(torch.eye(1, WORDS)).argmax().item())
+        assert n <= 20 or row.seen - before <= 1
+        output.append(4 if n == 29 else 1)
+    assert looks == [*range(20, 33)] and said.index(7) == 30 and said[31] == 8 and sum(said) == 15
+
+
+def test_a_list_of_lines_is_made_a_table_once_and_odd_ids_do_no_harm():
+    device = WindowProcessor(config(use_v2_model_runner=True), slots_of(4)).batch
+    for slot, lines in enumerate(([4, 5], [4, 5], [3], [])):
+        device.add(slot, PolicyReader(config()).read(params({"window": 8, "slack": 2, "line": lines, "hint": [7]}), 1))
+    assert device.tables[0] is device.tables[1] is not device.tables[2] and set(device.tables) == {0, 1, 2}
+    assert device.table.cache_info().misses == 2
+    device.add(0, (SoftLanding(8, (7,), EOS, line_ids=(4, WORDS, 10**9)), 0))
+    device.add(2, None)
+    assert device.tables[0].nonzero().flatten().tolist() == [4] and set(device.tables) == {0, 1}
+
+
+def test_a_first_runner_that_hides_outputs_refuses_lines_and_no_fixed_slack():
+    blind = PolicyReader(config(scheduler_config=Fake(async_scheduling=True)))
+    with pytest.raises(ValueError, match="line"): blind.read(params({"window": 8, "slack": 2, "line": [4], "hint": [7]}), 4)
+    assert blind.read(params({"window": 8, "slack": 2, "line": [], "hint": [7]}), 4)[0].slack == 2
 
 
 def test_waiting_rows_are_not_looked_at():
@@ -290,6 +330,12 @@ WRONG = [
     ({"window": 8, "hint": [1], "written": -1}, "written"), ({"window": 8, "hint": [1], "written": 1.0}, "written"),
     ({"window": 8, "hint": [1], "written": 5}, "written"), ({"window": 8, "hint": [1], "written": 2**60}, "written"),
     ({"written": 1}, "switch"),
+    ({"window": 8, "slack": 0}, "slack"), ({"window": 8, "slack": -1}, "slack"), ({"window": 8, "slack": True}, "slack"),
+    ({"window": 8, "slack": "2"}, "slack"), ({"window": 8, "slack": 2.0}, "slack"), ({"window": 8, "slack": [2]}, "slack"),
+    ({"window": 8, "slack": 2**40, "line": []}, "slack"), ({"slack": 2}, "window"), ({"line": [4]}, "window"),
+    ({"window": 8, "line": "a"}, "line"), ({"window": 8, "line": [WORDS]}, "line"), ({"window": 8, "line": [-1]}, "line"),
+    ({"window": 8, "line": 4}, "line"), ({"window": 8, "line": [True]}, "line"), ({"window": 8, "line": None}, "line"),
+    ({"policy": "no_thinking", "hint": [1], "slack": 2}, "slack"), ({"switch": [2], "policy": "unlimited", "line": []}, "line"),
 ]
 
 
@@ -315,14 +361,17 @@ def test_malformed_parameters_are_refused_by_name_and_do_no_harm_inside(wrong, f
     assert not host.apply(logits).any() and not device.apply(logits, context([0], [4])).any()
 
 
-@pytest.mark.parametrize("wrong", [w for w, _ in WRONG[:12] + WRONG[13:22] + WRONG[27:35]], ids=repr)
+@pytest.mark.parametrize("wrong", [w for w, _ in WRONG[:12] + WRONG[13:22] + WRONG[27:35] + WRONG[-17:-8]], ids=repr)
 def test_most_is_seen_even_where_vllm_cannot_be_asked(wrong):
     with pytest.raises(ValueError): check_params(params(wrong))
 
 
 def test_good_parameters_pass_and_others_are_left_alone():
     prompt = {"prompt_token_ids": [1, 2, 3, 4]}
-    for good in ({"window": 8}, {"window": 8, "hint": "a hint", "written": 4}, {"switch": [2]}, {"session_id": "x"},
+    soft = {"slack": 2, "line": [4, 5]}
+    for good in ({"window": 8}, {"window": 8, "slack": 2, "line": []}, {"window": 8, "line": [4, 5]},
+                 {"policy": "delimited", "window": 8, "end": [1], "switch": [2], **soft},
+                 {"window": 8, "hint": "a hint", "written": 4}, {"switch": [2]}, {"session_id": "x"},
                  None, {"policy": "delimited", "window": 8, "end": "a"}, {"window": 8, "hint": [1], "other": object()}):
         InputProcessor().process_inputs(prompt, params(good, ignore_eos=False, stop_token_ids=None))
         check_params(params(good))

@@ -298,7 +298,7 @@ def checkable_draft(request: Request, vocabulary: int) -> tuple[int, ...]:
     "The part of a request's draft that can be checked: what comes after its start, as long as the model is free."
     n, policy = len(request.start), request.policy
     if request.draft[:n] != request.start or policy.switch_ids: return ()
-    return tuple(takewhile(vocabulary.__gt__, request.draft[n:max(policy.limit - 1, n)]))
+    return tuple(takewhile(vocabulary.__gt__, request.draft[n:max(policy.closing(request.draft) - 1, n)]))
 
 # %% ../../nbs/06_engines/05_batch.ipynb #34f53a64
 def accept_drafts(model: PreTrainedModel, rows: list[tuple[int, Request]],

@@ -51,7 +51,7 @@ def free_policies(policies: list[Policy]) -> list[Policy]:
     if repeated := [n for n in names if names.count(n) > 1]:
         raise ValueError(f"two policies are called {repeated[0][0]!r} at {repeated[0][1]}: give one another name")
     longest = {}                                        # kind of free trajectory -> its longest
-    for p in policies: longest[p.free(1)] = max(longest.get(p.free(1), 1), p.limit)
+    for p in policies: longest[p.free(1)] = max(longest.get(p.free(1), 1), p.limit + p.slack)
     return [p.free(longest[p.free(1)]) for p in policies]
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #d75b3392

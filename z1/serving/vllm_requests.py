@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ..engines.request import refuse_stops
-from ..policies import PARAMETERS, from_parameters
+from ..policies import PARAMETERS, from_parameters, line_ids
 from ..window import Policy
 
 # %% ../../nbs/08_serving/00_vllm_requests.ipynb #c0c7755e
@@ -50,8 +50,8 @@ def refuse_engine(
     if config.speculative_config is not None:
         raise ValueError("window and switch need an engine without speculative decoding")
     blind = config.scheduler_config.async_scheduling and not config.use_v2_model_runner
-    if blind and not config.model_config.logits_processors and (policy.end_ids or policy.switch_ids):
-        raise ValueError("end and switch: this engine shows outputs only to processors that it was started with: "
+    if blind and not config.model_config.logits_processors and (policy.end_ids or policy.switch_ids or policy.line_ids):
+        raise ValueError("end, line and switch: this engine shows outputs only to processors that it was started with: "
                          "--logits-processors z1.vllm_window:WindowProcessor")
 
 # %% ../../nbs/08_serving/00_vllm_requests.ipynb #eaf245e8
@@ -71,7 +71,7 @@ class PolicyReader:
         if not params.extra_args: return None
         room, vocabulary = self.model.max_model_len - (prompt or 0), self.model.get_vocab_size()
         found = from_parameters(params.extra_args, turn_ends(params, vocabulary), min(params.max_tokens or room, room),
-                                self.encode, vocabulary)
+                                self.encode, vocabulary, lambda: line_ids(self._load()))
         if found:
             refuse_clash(params, *found, prompt, lambda ids: self._load().decode(ids))
             refuse_engine(self.config, found[0])
@@ -81,7 +81,7 @@ class PolicyReader:
         if self.tokenizer is None:
             from vllm.tokenizers import cached_tokenizer_from_config
             self.tokenizer = cached_tokenizer_from_config(self.model)
-        if self.tokenizer is None: raise ValueError("hint and end: this engine has no tokenizer, send token ids")
+        if self.tokenizer is None: raise ValueError("hint, end and line: this engine has no tokenizer, send token ids")
         return self.tokenizer
 
 # %% ../../nbs/08_serving/00_vllm_requests.ipynb #f977c9b3
@@ -100,7 +100,8 @@ def check_params(params):
     if set(PARAMETERS).isdisjoint(params.extra_args or ()): return
     processor, prompt = find_input_processor()
     if processor is None:
-        from_parameters(params.extra_args, (sys.maxsize,), params.max_tokens or 2**31, lambda text: text and (0,))
+        most = params.max_tokens or 2**31
+        from_parameters(params.extra_args, (sys.maxsize,), most, lambda text: text and (0,), lines=tuple)
         return
     params = params.clone()
     params.update_from_generation_config(processor.generation_config_fields, processor.renderer.get_eos_token_id())

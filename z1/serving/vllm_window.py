@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['RowTokens', 'BatchRow', 'to_device', 'force_tokens', 'penalise_switches', 'HostRows', 'HostBatch', 'SlotPositions',
-           'padded_table', 'delimiter_ends', 'SlotTokens', 'DeviceBatch', 'Windowed', 'PolicyReader', 'check_params']
+           'padded_table', 'delimiter_ends', 'id_table', 'SlotLines', 'SlotTokens', 'DeviceBatch', 'Windowed',
+           'PolicyReader', 'check_params']
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #75d6ea15
 import logging, math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -21,28 +22,32 @@ _all_ = ["PolicyReader", "check_params"]  # whoever imports everything from here
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #6ecbb516
 class RowTokens:
-    "A request's output in V1, each token read once: whether thinking is over, and where it last switched."
+    "A request's output in V1, each token read once: whether thinking is over, where it last switched, where patience ends."
     def __init__(self,
             policy: Policy, before: list[int],  # what is asked for; output that is part of the prompt
             output: list[int]):  # the rest of it; vLLM appends to this list
         self.policy, self.before, self.output = policy, before, output
+        self._forget()
+    def _forget(self):
         self.seen, self.ended, self.switched = 0, False, -1  # tokens read; thinking is over; last switch
-
+        self.closing = self.policy.limit + self.policy.slack  # where patience ends; at the latest, if a line may end before
     @property
     def position(self) -> int:
         "Tokens of output so far."
         return len(self.before) + len(self.output)
-
     def read(self, upto: int):  # positions
-        "Read on, up to a position."
-        if upto < self.seen: self.seen, self.ended, self.switched = 0, False, -1  # vLLM has taken tokens back
+        "Read on, up to a position, but not beyond the end of patience."
+        if min(upto, self.closing) < self.seen: self._forget()                    # vLLM has taken tokens back
         policy, b = self.policy, len(self.before)
         start = max(self.seen - max(len(policy.end_ids) - 1, 0), 0)               # a delimiter may have begun before
         ids = self.before[start:upto] + self.output[max(start - b, 0):max(upto - b, 0)]
+        in_slack = range(max(policy.limit, self.seen + 1), min(upto + 1, self.closing))
+        self.closing = next((n for n in in_slack if ids[n - 1 - start] in policy.lines), self.closing)
+        self.seen = min(upto, self.closing)
+        ids = ids[:self.seen - start]
         self.ended = self.ended or thinking_end(ids, policy.eos_ids, policy.end_ids) is not None
         if switch := set(policy.switch_ids):
             self.switched = max((start + i for i, t in enumerate(ids) if t in switch), default=self.switched)
-        self.seen = upto
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #f67e901e
 class BatchRow(RowTokens):
@@ -52,16 +57,16 @@ class BatchRow(RowTokens):
     def wait(self) -> float:
         "Steps for which nothing can happen to this row."
         due = self.policy.next_due(n := self.position)
-        return 0 if self.policy.switch_ids and n < self.policy.limit else math.inf if due is None else due - n
+        return 0 if self.policy.switch_ids and n < self.closing else math.inf if due is None else due - n
 
     def look(self) -> tuple[int | None, bool, float]:
         "(the id that must come or None, whether switching is penalised, steps until the next look)."
         policy, n = self.policy, self.position
         if wait := self.wait(): return None, False, wait
-        self.read(min(n, policy.limit))
-        if self.ended: return None, False, math.inf
-        if n >= policy.limit: return policy.forced[n - policy.limit], False, 1
-        return None, n < policy.span or self.switched > n - policy.span, 1
+        self.read(n)
+        if self.ended or n >= self.closing + len(policy.forced): return None, False, math.inf
+        if n >= self.closing: return policy.forced[n - self.closing], False, 1
+        return None, bool(policy.switch_ids) and (n < policy.span or self.switched > n - policy.span), 1
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #82fc51a3
 def to_device(values, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -154,7 +159,7 @@ class SlotPositions:
         self.policies[slot] = policy
         self.start[slot] = self.states.prompt_len.np[slot] - written             # where its output begins
         self.first[slot] = 0 if policy.switch_ids else policy.limit              # positions at which it may be due
-        self.last[slot] = policy.limit + len(policy.forced)
+        self.last[slot] = policy.limit + policy.slack + len(policy.forced)
         return True
 
     def due_rows(self, context) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # vLLM's LogitsContext
@@ -183,33 +188,63 @@ def delimiter_ends(
         ends = ends & ((wanted < 0) | ((token(k) == wanted) & (at >= k)))
     return ends
 
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #abfcc9e4
+def id_table(ids: tuple[int, ...], vocabulary: int) -> torch.Tensor:  # number of tokens; bool, one for each
+    "A list of ids as a table that says of every token of the vocabulary whether it is one of them."
+    table = torch.zeros(vocabulary, dtype=torch.bool)
+    table[[i for i in ids if i < vocabulary]] = True
+    return table
+
+# %% ../../nbs/08_serving/01_vllm_window.ipynb #917572c3
+class SlotLines(SlotPositions):
+    "With which tokens a line ends in the slots, and what in the slots has not been read."
+    def __init__(self, states):  # vLLM's LogitsProcRequestState
+        super().__init__(states)
+        self.h2d, self.tables = partial(to_device, device=states.device), {}      # tables: slot -> its `id_table`
+        self.table = lru_cache(64)(lambda ids: self.h2d(id_table(ids, states.vocab_size)))
+    def add(self, slot, found):
+        self.tables.pop(slot, None)
+        if found and found[0].line_ids: self.tables[slot] = self.table(found[0].line_ids)
+        return super().add(slot, found)
+    def line_ends(self, slots: np.ndarray, tokens: torch.Tensor) -> torch.Tensor:  # tokens, result: (slots, any number)
+        "With which of its tokens a line ends in each slot."
+        tables, found = [self.tables.get(s) for s in slots.tolist()], torch.zeros_like(tokens, dtype=torch.bool)
+        for table in {id(t): t for t in tables if t is not None}.values():        # as a rule one and the same for all
+            here = self.h2d([t is table for t in tables])[:, None]
+            found |= here & table[tokens.long().clamp(0, len(table) - 1)]
+        return found
+    def _unread(self, slots, seen, upto):  # positions (slots, new); k -> the ids k before them; which are really new
+        new = torch.arange(max(1, int((upto - seen).max())), device=self.states.device)
+        slot, begin, seen, upto = (self.h2d(x)[:, None] for x in (slots, self.start[slots], seen, upto))
+        at = torch.minimum(seen + new, upto - 1)
+        return at, lambda back: self.states.all_token_ids.gpu[slot, (begin + at - back).clamp(min=0)], at >= seen
+
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #4f8314df
-class SlotTokens(SlotPositions):
+class SlotTokens(SlotLines):
     "What the slots have said, on the device, each token read once."
     def __init__(self, states):  # vLLM's LogitsProcRequestState
         super().__init__(states)
         self.ended = torch.zeros(states.max_num_reqs, dtype=torch.bool, device=states.device)      # thinking is over
-        self.switched = torch.zeros(states.max_num_reqs, dtype=torch.int64, device=states.device)  # last switch
-        self.h2d = partial(to_device, device=states.device)
+        self.switched, self.closing = torch.zeros(2, states.max_num_reqs, dtype=torch.int64, device=states.device)
 
-    def look(self, slots: np.ndarray, upto: np.ndarray, policies: list[Policy]) -> tuple[torch.Tensor, torch.Tensor]:
-        "(whether thinking is over, where it last switched) before the positions `upto`."
+    def look(self, slots: np.ndarray, n: np.ndarray, policies: list[Policy]) -> tuple[torch.Tensor, ...]:
+        "(whether thinking is over, where it last switched, where patience ends) at the positions `n`."
+        limit, slack = (np.array(x) for x in zip(*((p.limit, p.slack) for p in policies)))
+        upto = np.minimum(n, limit + slack)
         seen = np.where(self.read[slots] > upto, 0, self.read[slots])            # vLLM may have taken tokens back
         self.read[slots] = upto
-        new = torch.arange(max(1, int((upto - seen).max())), device=self.states.device)
-        slot, begin, seen, upto = (self.h2d(x)[:, None] for x in (slots, self.start[slots], seen, upto))
+        at, token, fresh = self._unread(slots, seen, upto)
         lists = zip(*((p.eos_ids, p.end_ids[::-1], p.switch_ids) for p in policies))
         eos, end, switch = (self.h2d(padded_table(x)) for x in lists)
-        at = torch.minimum(seen + new, upto - 1)                                 # positions to read: (slots, new)
-        token = lambda back: self.states.all_token_ids.gpu[slot, (begin + at - back).clamp(min=0)]
-        newest, fresh, old, slot_ids = token(0), at >= seen, (seen > 0)[:, 0], slot[:, 0]
-        has = lambda ids: (newest[:, :, None] == ids[:, None]).any(2) & fresh
-        closed = has(eos) | delimiter_ends(token, at, end) & fresh
-        ended = closed.any(1) | (old & self.ended[slot_ids])
-        before = torch.where(old, self.switched[slot_ids], -1)
-        switched = torch.where(has(switch), at, -1).amax(1).maximum(before)
-        self.ended[slot_ids], self.switched[slot_ids] = ended, switched
-        return ended, switched
+        which, old, limit, last = (self.h2d(x) for x in (slots, seen > 0, limit, limit + slack))
+        lines = self.line_ends(slots, token(0)) & fresh & (at + 1 >= limit[:, None])
+        closing = torch.where(old, self.closing[which], last).minimum(torch.where(lines, at + 1, last[:, None]).amin(1))
+        fresh = fresh & (at < closing[:, None])
+        has = lambda ids: (token(0)[:, :, None] == ids[:, None]).any(2) & fresh
+        ended = (has(eos) | delimiter_ends(token, at, end) & fresh).any(1) | (old & self.ended[which])
+        switched = torch.where(has(switch), at, -1).amax(1).maximum(torch.where(old, self.switched[which], -1))
+        self.ended[which], self.switched[which], self.closing[which] = ended, switched, closing
+        return ended, switched, closing
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #13d20639
 class DeviceBatch(SlotTokens):
@@ -223,16 +258,16 @@ class DeviceBatch(SlotTokens):
 
     def _change(self, logits, rows, slots, n):
         policies = [self.policies[s] for s in slots.tolist()]
-        limit = np.array([p.limit for p in policies])
-        ended, switched = self.look(slots, np.minimum(n, limit), policies)
-        if (due := np.flatnonzero(n >= limit)).size:
-            ids = np.array([policies[i].forced[n[i] - limit[i]] for i in due])
-            force_tokens(logits, self.h2d(rows[due]), self.h2d(ids), ~ended[self.h2d(due)])
-        if (thinking := np.flatnonzero(n < limit)).size:
-            which, some = self.h2d(thinking), [policies[i] for i in thinking]
-            since = self.h2d(n[thinking] - [p.span for p in some])               # below 0 in the first span
-            here = ~ended[which] & ((since < 0) | (switched[which] > since))
-            penalise_switches(logits, self, rows[thinking].tolist(), some, here)
+        ended, switched, closing = self.look(slots, n, policies)
+        since = self.h2d(n) - closing                                            # how much of the hint is said
+        if (due := np.flatnonzero(n >= [p.limit for p in policies])).size:
+            which, hints = self.h2d(due), self.h2d(padded_table([(*policies[i].forced, -1) for i in due]))
+            ids = hints.gather(1, since[which].clamp(0, hints.shape[1] - 1)[:, None])[:, 0]  # -1: it is over
+            force_tokens(logits, self.h2d(rows[due]), ids.clamp(min=0), ~ended[which] & (since[which] >= 0) & (ids >= 0))
+        if some := [i for i, p in enumerate(policies) if p.switch_ids and n[i] < p.limit + p.slack]:
+            which, spans = self.h2d(some), self.h2d([n[i] - policies[i].span for i in some])  # below 0 in the first span
+            here = ~ended[which] & (since[which] < 0) & ((spans < 0) | (switched[which] > spans))
+            penalise_switches(logits, self, rows[some].tolist(), [policies[i] for i in some], here)
 
 # %% ../../nbs/08_serving/01_vllm_window.ipynb #650c42c3
 class Windowed:
