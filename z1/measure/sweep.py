@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_COLUMNS', 'iter_decoded', 'decode_missing', 'free_policies', 'output_key', 'Output', 'SweepPlan',
-           'sweep_as_decoded', 'sweep', 'free_trajectories', 'read_drafts', 'Reply', 'to_reply', 'to_sample',
-           'to_outcome', 'write_samples', 'read_samples']
+           'sweep_as_decoded', 'sweep', 'decoded_outputs', 'free_trajectories', 'read_drafts', 'Reply', 'to_reply',
+           'to_sample', 'to_outcome', 'write_samples', 'read_samples']
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #aba800c5
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -122,6 +123,21 @@ def sweep(engine: Engine, problems: list[Problem], policies: list[Policy], ledge
     decoded = sweep_as_decoded(engine, problems, policies, ledger, sampling, samples, seed, progress, drafts)
     found = {o.key: o for o in decoded}
     return [found[output_key(policy, p, s)] for policy in policies for p in problems for s in range(samples)]
+
+# %% ../../nbs/07_measure/02_sweep.ipynb #17fc2e20
+def decoded_outputs(
+        rows: dict[str, Iterable[int]],  # key -> ids, of a sweep's ledger
+        problems: list[Problem],
+        policies: list[Policy],          # told of every end of the engine's model
+        samples: int = 1,
+) -> list[Output]:
+    "The outputs that a ledger decides already, in the order of `sweep`."
+    found = []
+    for (policy, free), p, s in product(zip(policies, free_policies(policies)), problems, range(samples)):
+        thought, ids = rows.get(output_key(free, p, s)), rows.get(output_key(policy, p, s))
+        if thought is not None and (forked := fork(policy, tuple(thought))).done: ids = forked.ids
+        if ids is not None: found.append(Output(p, s, policy, tuple(ids)))
+    return found
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #ba2fadab
 def free_trajectories(ledger: Ledger, problems: list[Problem], policies: list[Policy]) -> dict[str, tuple[int, ...]]:
