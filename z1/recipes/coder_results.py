@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAY_STYLES', 'WAY_LABELS', 'PART_COLOURS', 'BENCHMARK_NAMES', 'FLOOR', 'PUBLISHED_NAMES', 'coder_folder',
            'model_label', 'read_outputs', 'keep_outputs', 'at_floor', 'spent_curve', 'kept_accuracy', 'kept_in_paper',
-           'read_manifests', 'measured_on']
+           'against_curve', 'read_manifests', 'measured_on']
 
 # %% ../../nbs/13_recipes/04_coder_results.ipynb #b93daa1e
 import json, re
@@ -104,6 +104,22 @@ def kept_in_paper(model: str, share: float = .5) -> pd.DataFrame:  # "Z1-7B", ..
         at = float(tokens_to_reach(right, tokens, [share * tokens[-1]])[0, 0])
         rows.append(dict(benchmark=name, tokens=share * tokens[-1], accuracy=at, free=right[-1], kept=at / right[-1]))
     return pd.DataFrame(rows)
+
+# %% ../../nbs/13_recipes/04_coder_results.ipynb #38797387
+def against_curve(
+        other: Curve, at: int,          # the policy that is asked about, and which of its points
+        curve: Curve,                   # what it is set against, on the same problems
+        n: int = 1000, seed: int = 0,   # redraws of the problems
+) -> dict:                              # tokens, accuracy, against, difference, low, high
+    "A point's accuracy minus that of a curve at as many measured tokens, with its paired 95% interval."
+    def read(mine, theirs):
+        (spent, right), (tokens, theirs_right) = (np.atleast_2d(*c) for c in (mine, theirs))
+        target = np.clip(spent[:, at], tokens[:, 0], tokens.max(1))[:, None]
+        return spent[:, at], right[:, at], tokens_to_reach(theirs_right, tokens, target)[:, 0]
+    tokens, mine, theirs = (float(x[0]) for x in read(other.means, curve.means))
+    _, drawn, drawn_theirs = read(*redrawn_curves(other, curve, n, seed))
+    low, high = np.percentile(drawn - drawn_theirs, [2.5, 97.5])
+    return dict(tokens=tokens, accuracy=mine, against=theirs, difference=mine - theirs, low=low, high=high)
 
 # %% ../../nbs/13_recipes/04_coder_results.ipynb #06c6d532
 def read_manifests(folder: str | Path) -> list[dict]:
