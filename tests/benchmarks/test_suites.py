@@ -145,6 +145,33 @@ inputs). Enclose your code within delimiters as follows.
 <|im_end|>
 <|im_start|>assistant
 """,
+    ("gsm8k", 0): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+A baker sells rolls in bags of 6. On Monday he fills 14 bags and on Tuesday half as many. How many rolls is that?<|im_end|>
+<|im_start|>assistant
+""",
+    ("aime25", 2): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+Find the remainder when $2^{100}$ is divided by 125.<|im_end|>
+<|im_start|>assistant
+""",
+    ("cruxeval-o", 2): """<|im_start|>system
+Please reason step by step.<|im_end|>
+<|im_start|>user
+```python
+def f(a, b):
+    return a // b, a % b == 0
+```
+
+What does `f(17, 5)` return? End with the completed assertion, a Python literal in place of ??, in a ```python block:
+
+```python
+assert f(17, 5) == ??
+```<|im_end|>
+<|im_start|>assistant
+""",
     ("bigcodebench-hard", 0): """<|im_start|>system
 Please reason step by step.<|im_end|>
 <|im_start|>user
