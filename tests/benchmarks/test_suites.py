@@ -219,8 +219,9 @@ def test_limits_are_the_papers():
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_every_benchmark_from_the_hub_uses_the_plain_hint():
-    assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
+def test_every_benchmark_from_the_hub_uses_the_plain_hint_and_cruxeval_begins_the_answer_too():
+    hints = {n: BENCHMARKS[n].protocol.hint.removeprefix(HINT) for n in FILES}
+    assert {n: rest for n, rest in hints.items() if rest} == {"cruxeval-o": "```python\nassert f"}, "the scripts define a boxed hint and use it nowhere"
 
 
 def test_mathematics_is_asked_in_one_way():
@@ -741,6 +742,8 @@ def test_the_real_cruxeval_whose_references_are_right_against_themselves_alone()
     assert [p.id for p in problems if grade_value(p.reference, p.answer).verdict != "correct"] == []
     for write in (str, "`{}`".format, "```python\n{}\n```".format):
         assert [p.id for p in problems if not grade_value(write(p.answer), p.answer, cut=True, after_hint=True).correct] == []
+    begun = [p.reference.removeprefix("```python\nassert f") + "\nassert f(0) == 'no more'" for p in problems]
+    assert [p.id for p, text in zip(problems, begun) if not grade_value(text, p.answer, cut=True, after_hint=True).correct] == []
     others = [(p, q) for p, q in zip(problems, problems[1:]) if p.answer != q.answer]
     assert not any(grade_value(q.reference, p.answer).correct for p, q in others)
 

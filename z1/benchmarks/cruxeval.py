@@ -9,9 +9,11 @@ __all__ = ['CRUXEVAL']
 from .files import Hub, convert_field
 from .protocol import STEPS, Benchmark, Protocol
 from .values import read_literal
+from ..window import HINT
 
 # %% ../../nbs/10_benchmarks/11_cruxeval.ipynb #a90ce752
 _ASSERT = "End with the completed assertion, a Python literal in place of ??, in a ```python block:"
+_BEGUN = "```python\nassert f"  # ([1, 2]) == 3
 
 def _literal(text):
     read_literal(text)
@@ -23,4 +25,5 @@ def _cruxeval(row, seed):
                 prompt=f"```python\n{row['code'].strip()}\n```\n\nWhat does `f({row['input']})` return? {_ASSERT}\n\n{asserted('??')}")
 
 CRUXEVAL = Benchmark("cruxeval-o", Hub("cruxeval-org/cruxeval", ("test.jsonl",), plain="cruxeval-o"), 800,
-                     dict.fromkeys(("code", "input", "output", "id"), str), _cruxeval, "value", Protocol(system=STEPS))
+                     dict.fromkeys(("code", "input", "output", "id"), str), _cruxeval, "value",
+                     Protocol(system=STEPS, hint=HINT + _BEGUN))
