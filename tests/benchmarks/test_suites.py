@@ -145,6 +145,33 @@ inputs). Enclose your code within delimiters as follows.
 <|im_end|>
 <|im_start|>assistant
 """,
+    ("gsm8k", 0): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+A baker sells rolls in bags of 6. On Monday he fills 14 bags and on Tuesday half as many. How many rolls is that?<|im_end|>
+<|im_start|>assistant
+""",
+    ("aime25", 2): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+Find the remainder when $2^{100}$ is divided by 125.<|im_end|>
+<|im_start|>assistant
+""",
+    ("cruxeval-o", 2): """<|im_start|>system
+Please reason step by step.<|im_end|>
+<|im_start|>user
+```python
+def f(a, b):
+    return a // b, a % b == 0
+```
+
+What does `f(17, 5)` return? End with the completed assertion, a Python literal in place of ??, in a ```python block:
+
+```python
+assert f(17, 5) == ??
+```<|im_end|>
+<|im_start|>assistant
+""",
     ("bigcodebench-hard", 0): """<|im_start|>system
 Please reason step by step.<|im_end|>
 <|im_start|>user
@@ -192,8 +219,9 @@ def test_limits_are_the_papers():
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_every_benchmark_from_the_hub_uses_the_plain_hint():
-    assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
+def test_every_benchmark_from_the_hub_uses_the_plain_hint_and_cruxeval_begins_the_answer_too():
+    hints = {n: BENCHMARKS[n].protocol.hint.removeprefix(HINT) for n in FILES}
+    assert {n: rest for n, rest in hints.items() if rest} == {"cruxeval-o": "```python\nassert f"}, "the scripts define a boxed hint and use it nowhere"
 
 
 def test_mathematics_is_asked_in_one_way():
@@ -714,6 +742,8 @@ def test_the_real_cruxeval_whose_references_are_right_against_themselves_alone()
     assert [p.id for p in problems if grade_value(p.reference, p.answer).verdict != "correct"] == []
     for write in (str, "`{}`".format, "```python\n{}\n```".format):
         assert [p.id for p in problems if not grade_value(write(p.answer), p.answer, cut=True, after_hint=True).correct] == []
+    begun = [p.reference.removeprefix("```python\nassert f") + "\nassert f(0) == 'no more'" for p in problems]
+    assert [p.id for p, text in zip(problems, begun) if not grade_value(text, p.answer, cut=True, after_hint=True).correct] == []
     others = [(p, q) for p, q in zip(problems, problems[1:]) if p.answer != q.answer]
     assert not any(grade_value(q.reference, p.answer).correct for p, q in others)
 
