@@ -29,7 +29,7 @@ from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol,
                                   stratified)
 from z1.benchmarks.values import grade_value
 from z1.core import Problem, fingerprint
-from z1.window import HINT
+from z1.window import HINT, MATH_HINT
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT/"data"/"examples"/"benchmarks"
@@ -157,7 +157,7 @@ Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
 Find the remainder when $2^{100}$ is divided by 125.<|im_end|>
 <|im_start|>assistant
 """,
-    ("cruxeval-o", 2): """<|im_start|>system
+    ("cruxeval-o", 2): r"""<|im_start|>system
 Please reason step by step.<|im_end|>
 <|im_start|>user
 ```python
@@ -165,11 +165,9 @@ def f(a, b):
     return a // b, a % b == 0
 ```
 
-What does `f(17, 5)` return? End with the completed assertion, a Python literal in place of ??, in a ```python block:
+`f(17, 5)`
 
-```python
-assert f(17, 5) == ??
-```<|im_end|>
+What does this call return? Think step by step, and end with the value as a Python literal in \boxed{}.<|im_end|>
 <|im_start|>assistant
 """,
     ("bigcodebench-hard", 0): """<|im_start|>system
@@ -219,9 +217,9 @@ def test_limits_are_the_papers():
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_every_benchmark_from_the_hub_uses_the_plain_hint_and_cruxeval_begins_the_answer_too():
-    hints = {n: BENCHMARKS[n].protocol.hint.removeprefix(HINT) for n in FILES}
-    assert {n: rest for n, rest in hints.items() if rest} == {"cruxeval-o": "```python\nassert f"}, "the scripts define a boxed hint and use it nowhere"
+def test_every_benchmark_of_the_paper_uses_the_plain_hint_and_cruxeval_the_one_for_boxes():
+    assert {n for n in FILES if BENCHMARKS[n].protocol.hint != HINT} == {"cruxeval-o"}, "the scripts define a boxed hint and use it nowhere"
+    assert BENCHMARKS["cruxeval-o"].protocol.hint == MATH_HINT
 
 
 def test_mathematics_is_asked_in_one_way():

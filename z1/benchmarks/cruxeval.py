@@ -9,21 +9,19 @@ __all__ = ['CRUXEVAL']
 from .files import Hub, convert_field
 from .protocol import STEPS, Benchmark, Protocol
 from .values import read_literal
-from ..window import HINT
+from ..window import MATH_HINT
 
 # %% ../../nbs/10_benchmarks/11_cruxeval.ipynb #a90ce752
-_ASSERT = "End with the completed assertion, a Python literal in place of ??, in a ```python block:"
-_BEGUN = "```python\nassert f"  # ([1, 2]) == 3
+_CALL = "What does this call return? Think step by step, and end with the value as a Python literal in \\boxed{}."
 
 def _literal(text):
     read_literal(text)
     return text.strip()
 
 def _cruxeval(row, seed):
-    def asserted(value): return f"```python\nassert f({row['input']}) == {value}\n```"
-    return dict(id=row["id"], difficulty=0, answer=convert_field(row, "output", _literal), reference=asserted(row["output"]),
-                prompt=f"```python\n{row['code'].strip()}\n```\n\nWhat does `f({row['input']})` return? {_ASSERT}\n\n{asserted('??')}")
+    return dict(id=row["id"], prompt=f"```python\n{row['code'].strip()}\n```\n\n`f({row['input']})`\n\n{_CALL}", difficulty=0,
+                answer=convert_field(row, "output", _literal), reference=f"\\boxed{{{row['output']}}}")
 
 CRUXEVAL = Benchmark("cruxeval-o", Hub("cruxeval-org/cruxeval", ("test.jsonl",), plain="cruxeval-o"), 800,
                      dict.fromkeys(("code", "input", "output", "id"), str), _cruxeval, "value",
-                     Protocol(system=STEPS, hint=HINT + _BEGUN))
+                     Protocol(system=STEPS, hint=MATH_HINT))
