@@ -227,6 +227,7 @@ def test_the_boundaries_of_a_soft_landing(ids, closing, cut):
 def test_the_module_knows_no_engine():
     source = open(window.__file__, encoding="utf-8").read()
     assert "import torch" not in source and "transformers" not in source
+    assert len({*window.CLOSINGS.values()}) == 7 and all(text.startswith("\n\n") for text in window.CLOSINGS.values())
     assert "boxed{}" in window.MATH_HINT and window.HINT.startswith("\n\n") and window.HINT.endswith(":\n\n")
 
 

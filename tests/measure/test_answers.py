@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from z1.core import Problem
-from z1.measure.answers import (ANSWER, Grade, Grader, ParallelGrader, Verdict, stated_options, extract_answer, extract_answers,
-                        grade_choice, grade_exact)
+from z1.measure.answers import (ANSWER, Grade, Grader, Outcome, ParallelGrader, Verdict, boxed_texts, open_box, outcome, stated_options,
+                        states_answer, extract_answer, extract_answers, grade_choice, grade_exact)
 from z1.nano.programs import ANSWER_LEAD, make_problems, r1_style, z1_style
 
 texts = st.text(max_size=80)
@@ -177,3 +177,28 @@ def test_an_error_drops_what_has_not_begun():
     assert futures[0].result().correct
     for f in futures[1:]:
         with pytest.raises(CancelledError): f.result()
+
+
+# -- boxes that a hint opens, and what became of a closed thought -----------------------------------------------------------
+latex = st.lists(st.sampled_from(["\\boxed{", "{", "}", "\\{", "\\}", "x", "\\frac", " ", "\n"]), max_size=12).map("".join)
+
+
+@given(latex, st.text("0123456789+ ", min_size=1).map(str.strip).filter(bool))
+def test_what_a_hint_opens_and_a_model_closes_is_boxed(hint, answer):
+    opening = open_box(hint)
+    assert hint.endswith(opening) and opening.startswith("\\boxed{" if opening else "")
+    if opening == "\\boxed{": assert boxed_texts(opening + answer + "}") == [answer]
+    assert open_box(hint + 12 * "}") == ""
+
+
+@given(texts, st.booleans(), st.booleans(), st.sampled_from([None, "8", float("nan")]), st.booleans())
+def test_every_grade_has_one_outcome(text, ended, cut, answer, correct):
+    found = outcome(Grade(answer, correct and answer == "8", ""), ended, stated := states_answer(text))
+    assert (found == Outcome.RIGHT) == (correct and answer == "8")
+    if found == Outcome.ESCAPED: assert not ended and not stated
+    if ended and found != Outcome.RIGHT: assert found == (Outcome.WRONG if answer == "8" else Outcome.NO_ANSWER)
+
+
+def test_a_deep_or_endless_line_is_no_answer():
+    for line in ("[" * 10**4 + "so", "-" * 10**5 + "so it", "9" * 10**5 + " so", "'" * 3 + " so", "\0 so it"):
+        assert not states_answer(line)

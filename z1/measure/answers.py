@@ -6,11 +6,11 @@
 __all__ = ['ANSWER', 'BRACES', 'COMMAND', 'FORMATTING', 'OPTION_PREFIX', 'LETTER_ALONE', 'LETTER_THEN_TEXT', 'NO_SECOND_LETTER',
            'OPTION', 'STATEMENT', 'SENTENCE_GOES_ON', 'NO_OTHER_LETTER', 'OPTION_SENTENCE', 'first_line',
            'extract_answers', 'extract_answer', 'Verdict', 'Grade', 'to_grade', 'check_gold', 'grade_exact',
-           'boxed_texts', 'last_boxed', 'option_letter', 'option_in_sentence', 'stated_options', 'grade_choice',
-           'CheckedGrader', 'Grader', 'ParallelGrader']
+           'boxed_texts', 'open_box', 'last_boxed', 'option_letter', 'option_in_sentence', 'stated_options',
+           'grade_choice', 'states_answer', 'Outcome', 'outcome', 'CheckedGrader', 'Grader', 'ParallelGrader']
 
 # %% ../../nbs/07_measure/01_answers.ipynb #5adc1dcf
-import re
+import ast, re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,6 +108,15 @@ def boxed_texts(text: str) -> list[str]:
             if inside and not (found and found[-1][0] > start): found.append((start, inside))
     return [inside for _, inside in found]
 
+# %% ../../nbs/07_measure/01_answers.ipynb #7c914f47
+def open_box(hint: str) -> str:
+    "What a hint leaves open for an answer: its text from the outermost box on that it does not close; else nothing."
+    opened = []                                       # for every open brace, the text from its box on
+    for token in BRACES.finditer(hint):
+        if token[0] == "}": opened = opened[:-1]
+        elif token[0][-1] == "{" and token[0] != "\\{": opened.append(hint[token.start():] if token[0] != "{" else "")
+    return next(filter(None, opened), "")
+
 # %% ../../nbs/07_measure/01_answers.ipynb #ffc27be7
 def last_boxed(text: str) -> str | None:
     "What the last balanced box holds, or None."
@@ -172,6 +181,37 @@ def grade_choice(
     if gold not in {*"ABCD"}: raise ValueError(f"gold is {gold!r}; in multiple choice it is a letter from A to D")
     answers = [] if cut and not after_hint else stated_options(text, after_hint)
     return to_grade(answers, answers[-1:] == [gold], cut)
+
+# %% ../../nbs/07_measure/01_answers.ipynb #6604564f
+def _is_literal(line):
+    try: ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError): return False
+    return True
+
+def states_answer(text: str) -> bool:  # of `to_reply`
+    "Whether a text states an answer, right or wrong: boxed, in a sentence, in a code block, or alone on its first line."
+    if boxed_texts(text) or any(a.strip() for a in ANSWER.findall(text)) or "```" in text: return True
+    lines = first_line(text)
+    formula = [line for line in lines if re.search(r"\w", line) and not re.search(r"[^\W\d_]{2}", COMMAND.sub(" ", line))]
+    return bool(formula) or any(map(_is_literal, lines))
+
+# %% ../../nbs/07_measure/01_answers.ipynb #0d252462
+class Outcome:
+    "What became of a sample whose window was closed."
+    RIGHT = "right"          # the right answer
+    WRONG = "wrong"          # another one
+    NO_ANSWER = "no_answer"  # none, and it ended its turn
+    ESCAPED = "escaped"      # none was stated, and it was still writing when the room for an answer was used up
+
+def outcome(
+    graded,                # a Grade, a Sample or a row of samples: its `correct` and `answer` are looked at
+    ended: bool,           # whether the model ended its turn
+    stated: bool = False,  # whether its answer part states an answer: see `states_answer`
+) -> str:
+    "One of the strings of `Outcome`."
+    if graded.correct: return Outcome.RIGHT
+    if not ended and not stated: return Outcome.ESCAPED
+    return Outcome.WRONG if isinstance(graded.answer, str) else Outcome.NO_ANSWER  # a table may say NaN for none
 
 # %% ../../nbs/07_measure/01_answers.ipynb #9a193147
 class CheckedGrader:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLE_COLUMNS', 'iter_decoded', 'decode_missing', 'free_policies', 'output_key', 'Output', 'SweepPlan',
            'sweep_as_decoded', 'sweep', 'free_trajectories', 'read_drafts', 'Reply', 'to_reply', 'to_sample',
-           'write_samples', 'read_samples']
+           'to_outcome', 'write_samples', 'read_samples']
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #aba800c5
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import Ledger, Problem, Sample, atomic, read_field, random_stream, whole_text, write_jsonl
 from ..engines.engine import Engine, ends_of
 from ..engines.request import Request, Sampling
-from .answers import Grade, grade_exact
+from .answers import Grade, grade_exact, open_box, outcome, states_answer
 from ..turns import render
 from ..window import Policy, fork
 
@@ -156,6 +156,7 @@ def to_reply(
     hinted = bool(split.hint)
     ids = output.ids if graded == "all" else split.answer if hinted or output.policy.end_ids else split.thinking
     text = tokenizer.decode(ids, skip_special_tokens=True)
+    if hinted and graded == "answer": text = open_box(tokenizer.decode(split.hint)) + text
     return Reply(text, split.cut and graded == "answer", hinted and graded == "answer")
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #fe6a8e78
@@ -174,6 +175,17 @@ def to_sample(
                   difficulty=problem.difficulty, sample=output.sample, cut=split.cut,
                   thinking_tokens=len(split.thinking), hint_tokens=len(split.hint), answer_tokens=len(split.answer),
                   total_tokens=len(output.ids), **asdict(grade), **labels)
+
+# %% ../../nbs/07_measure/02_sweep.ipynb #bc1d2fbc
+def to_outcome(
+        output: Output,
+        graded: Grade | Sample,  # of this output
+        tokenizer,
+) -> str:
+    "What became of an output: one of `answers.Outcome`. Only what was closed by a hint can escape."
+    hinted = bool(output.policy.split(output.ids).hint)
+    ended = not hinted or not set(output.ids[-1:]).isdisjoint(output.policy.stop_ids)
+    return outcome(graded, ended, states_answer(to_reply(output, tokenizer).text))
 
 # %% ../../nbs/07_measure/02_sweep.ipynb #80502817
 SAMPLE_COLUMNS = [f.name for f in fields(Sample)]
