@@ -120,21 +120,24 @@ def describe_weights(reader) -> str:  # gguf's GGUFReader
     kind = largest.tensor_type.name if stated is None else LlamaFileType(stated).name.split("_", 1)[1]
     return kind if kind in ("BF16", "F16", "F32") else f"dequantised {kind}"
 
-# %% ../../nbs/06_engines/00_gguf.ipynb #312a2d61
-def dequantised(tensor) -> torch.Tensor:  # one of the reader's tensors
+# %% ../../nbs/06_engines/00_gguf.ipynb #4e31a7bf
+def dequantised(
+        tensor,                      # one of the reader's tensors
+        rows: int | None = None,     # only the first of them
+) -> torch.Tensor:
     "A tensor's weights as float32."
     from gguf import dequantize
-    return torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+    return torch.from_numpy(dequantize(tensor.data[:rows], tensor.tensor_type).copy())
 
-# %% ../../nbs/06_engines/00_gguf.ipynb #847572a4
+# %% ../../nbs/06_engines/00_gguf.ipynb #15101129
 EMBEDDINGS = "token_embd.weight", "output.weight"  # what goes in, what comes out
 
 def shared_matrix(tensors: dict):  # name -> one of the reader's tensors
     "The tensor that is both input and output of a model; None if it has two."
     into, out = (tensors.get(name) for name in EMBEDDINGS)
     if out is None: return into
-    a, b = (dequantised(t).flatten() for t in (into, out))
-    if a.shape != b.shape or torch.cosine_similarity(a, b, dim=0) < 0.9: return None
+    a, b = (dequantised(t, rows=4096).flatten() for t in (into, out))
+    if tuple(into.shape) != tuple(out.shape) or torch.cosine_similarity(a, b, dim=0) < 0.9: return None
     return max(into, out, key=lambda t: t.n_bytes)
 
 # %% ../../nbs/06_engines/00_gguf.ipynb #d20cf760

