@@ -111,9 +111,9 @@ def training_order(sequences: int, config: FineTuning) -> list[int]:  # rows, or
 # %% ../../nbs/12_training/02_finetune.ipynb #2bc00ec2
 def load_base(config: FineTuning) -> PreTrainedModel:
     "The model to start from: float32 to train all of it, bfloat16 where it only carries adapters."
-    dtype = torch.bfloat16 if config.lora_rank and config.bf16 else torch.float32
+    base, dtype = find_model(config.base), torch.bfloat16 if config.lora_rank and config.bf16 else torch.float32
     with explain_errors(config.base, "the base cannot be loaded: download or copy it again"):
-        model = AutoModelForCausalLM.from_pretrained(find_model(config.base), dtype=dtype, attn_implementation=config.attention)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=config.attention)
     model.config.use_cache = False
     return model
 
@@ -186,9 +186,8 @@ def check_trainer(trainer, encoded: Dataset):  # trl's trainer, and the rows tha
 # %% ../../nbs/12_training/02_finetune.ipynb #2a186b41
 def make_chat_trainer(config: FineTuning, encoded: Dataset, tokenizer: Tokenizer, work: Path, quiet: bool = False):
     "trl's SFTTrainer with checkpoints in `work`; raises RuntimeError if a row was cut or nothing is sharded."
-    args = training_arguments(config, work, quiet)
-    trainer = ordered_trainer(config, work)(model=load_base(config), args=args, train_dataset=encoded,
-                                            processing_class=tokenizer, peft_config=lora_settings(config))
+    trainer = ordered_trainer(config, work)(model=load_base(config), args=training_arguments(config, work, quiet),
+        train_dataset=encoded, processing_class=tokenizer, peft_config=lora_settings(config))
     trainer.add_callback(Bookkeeping(work/"log.jsonl", tokens_after(trainer.train_dataset, config)))
     if quiet: trainer.remove_callback(PrinterCallback)
     check_trainer(trainer, encoded)
@@ -266,9 +265,7 @@ def publish_finetuned(trainer, config: FineTuning, manifest: Manifest, facts: di
         trainer.processing_class.save_pretrained(staging)
         shutil.copy(Path(trainer.args.output_dir)/"log.jsonl", staging)
         names = {"name": folder.name, "run": manifest.run, "data": manifest.config["data"]}
-        card = FINETUNED_CARD.format(**asdict(config), **facts, **names)
-        if "base_weights" in facts: card += f"\nThe base's weights were {facts['base_weights']}.\n"
-        (staging/"README.md").write_text(card, encoding="utf-8")
+        (staging/"README.md").write_text(FINETUNED_CARD.format(**asdict(config), **facts, **names), encoding="utf-8")
         manifest.write(staging/"manifest.json", **facts, versions=versions("torch", "transformers", "trl", "peft"))
         flush_folder(staging)                                               # the checkpoints are deleted after this
         os.replace(staging, folder)
@@ -292,8 +289,7 @@ def finetune(
 ) -> Path:
     "Fine-tune, resuming where a killed run stopped; return the folder. Raises ValueError if a folder is another run's."
     folder, work = Path(folder), Path(work or f"{folder}.work")
-    base = find_model(config.base)
-    weights, tokenizer = weights_hash(base), AutoTokenizer.from_pretrained(base)
+    weights, tokenizer = weights_hash(base := find_model(config.base)), AutoTokenizer.from_pretrained(base)
     encoded = encode_rows(tokenizer, rows, config.max_length)
     manifest = Manifest(experiment="finetune", config=asdict(config), data=data_hash(encoded), weights=weights)
     run = {"run": manifest.run, **manifest.config}
