@@ -2,6 +2,7 @@
 RECIPE ?= nano
 SEEDS  ?= $(if $(filter smoke gpu,$(RECIPE)),0,0 1)
 ENGINE ?= transformers
+MODEL  ?= Qwen/Qwen2.5-Coder-0.5B-Instruct
 RUN    := $(RECIPE)$(if $(DRY_RUN),_dry_run)
 JOBS   ?= $(if $(filter paper gpu,$(RUN)),1,2)
 PYTHON ?= python3
@@ -46,7 +47,7 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures first everything test lab export outputs clean fresh gpus precious FORCE
+.PHONY: help figures first everything test model lab export outputs clean fresh gpus precious FORCE
 .DELETE_ON_ERROR:
 .PRECIOUS: $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
@@ -54,6 +55,7 @@ help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
 	@echo "             [ENGINE=vllm]                           decode with vLLM (pip install 'z1[vllm]') instead of transformers"
 	@echo "make test                                            run all tests"
+	@echo "make model [MODEL=$(MODEL)]  find a model's weights, or make them"
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
 	@echo "make outputs                                         let the experiments' sources show what the last run has found"
@@ -199,6 +201,11 @@ endif
 test: .venv/vllm .venv/bubblewrap
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+
+# Finds a model's weights, or makes them where no hub is reached: kept in $Z1_MODELS, or in the user's cache.
+model: export HF_HUB_OFFLINE := 0
+model: .venv/ready
+	@$(BIN)/python -m z1.engines.weights $(MODEL)
 
 lab: .venv/ready
 	$(BIN)/jupyter lab nbs

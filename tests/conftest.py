@@ -7,7 +7,7 @@ from hypothesis import settings
 settings.register_profile("z1", deadline=None, derandomize=True)
 settings.load_profile("z1")
 
-SLOW = ["test_smoke", "test_paper_recipe", "test_vllm_engine", "test_served", "test_bring_your_own", "test_training_faults"]  # minutes each; two workers take a file at a time
+SLOW = ["test_real_model", "test_smoke", "test_paper_recipe", "test_vllm_engine", "test_served", "test_bring_your_own", "test_training_faults"]  # minutes each; two workers take a file at a time
 
 
 def pytest_collection_modifyitems(items):

@@ -29,7 +29,7 @@ from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol,
                                   stratified)
 from z1.benchmarks.values import grade_value
 from z1.core import Problem, fingerprint
-from z1.window import HINT
+from z1.window import HINT, MATH_HINT
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT/"data"/"examples"/"benchmarks"
@@ -145,6 +145,31 @@ inputs). Enclose your code within delimiters as follows.
 <|im_end|>
 <|im_start|>assistant
 """,
+    ("gsm8k", 0): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+A baker sells rolls in bags of 6. On Monday he fills 14 bags and on Tuesday half as many. How many rolls is that?<|im_end|>
+<|im_start|>assistant
+""",
+    ("aime25", 2): r"""<|im_start|>system
+Please reason step by step, and put your final answer within \boxed{}.<|im_end|>
+<|im_start|>user
+Find the remainder when $2^{100}$ is divided by 125.<|im_end|>
+<|im_start|>assistant
+""",
+    ("cruxeval-o", 2): r"""<|im_start|>system
+Please reason step by step.<|im_end|>
+<|im_start|>user
+```python
+def f(a, b):
+    return a // b, a % b == 0
+```
+
+`f(17, 5)`
+
+What does this call return? Think step by step, and end with the value as a Python literal in \boxed{}.<|im_end|>
+<|im_start|>assistant
+""",
     ("bigcodebench-hard", 0): """<|im_start|>system
 Please reason step by step.<|im_end|>
 <|im_start|>user
@@ -192,8 +217,9 @@ def test_limits_are_the_papers():
     assert lcb.source.files == ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl")
 
 
-def test_every_benchmark_from_the_hub_uses_the_plain_hint():
-    assert all(BENCHMARKS[n].protocol.hint == HINT for n in FILES), "the boxed one is defined in the scripts, and used by none"
+def test_every_benchmark_of_the_paper_uses_the_plain_hint_and_cruxeval_the_one_for_boxes():
+    assert {n for n in FILES if BENCHMARKS[n].protocol.hint != HINT} == {"cruxeval-o"}, "the scripts define a boxed hint and use it nowhere"
+    assert BENCHMARKS["cruxeval-o"].protocol.hint == MATH_HINT
 
 
 def test_mathematics_is_asked_in_one_way():
@@ -714,6 +740,8 @@ def test_the_real_cruxeval_whose_references_are_right_against_themselves_alone()
     assert [p.id for p in problems if grade_value(p.reference, p.answer).verdict != "correct"] == []
     for write in (str, "`{}`".format, "```python\n{}\n```".format):
         assert [p.id for p in problems if not grade_value(write(p.answer), p.answer, cut=True, after_hint=True).correct] == []
+    begun = [p.reference.removeprefix("```python\nassert f") + "\nassert f(0) == 'no more'" for p in problems]
+    assert [p.id for p, text in zip(problems, begun) if not grade_value(text, p.answer, cut=True, after_hint=True).correct] == []
     others = [(p, q) for p, q in zip(problems, problems[1:]) if p.answer != q.answer]
     assert not any(grade_value(q.reference, p.answer).correct for p, q in others)
 

@@ -81,6 +81,9 @@ def test_where_an_answer_is_looked_for():
     assert stated_values("g(1) == 2, len(x) == 3") == [], "other calls are thoughts"
     assert stated_values("\n\n5\nas 2 + 3", after_hint=True) == ["5"] and stated_values("\n\n5") == []
     assert stated_values("```\n[1]", after_hint=True) == ["[1]"], "a block that was cut off"
+    assert stated_values("([1]) == 2\nassert f(3) == 4", after_hint=True) == ["([1]) == 2"], "what comes first"
+    assert stated_values("It is:\n```\nassert f(3) == 4\n```", after_hint=True) == ["4"] and stated_values("It is\nodd", after_hint=True) == ["It is"]
+    assert stated_values(r"5, or rather \boxed{6}", after_hint=True) == ["6"]
 
 
 @pytest.mark.parametrize("text, verdict", [

@@ -176,7 +176,7 @@ def test_an_endpoint_knows_the_ends_of_the_folder_it_is_given(tmp_path):
 def test_vllms_engine_knows_them_too():
     pytest.importorskip("vllm")
     from z1.serving.vllm import VLLMEngine
-    model = Fake(max_model_len=99, get_vocab_size=lambda: 400, dtype=torch.float32, hf_config=Qwen2Config(eos_token_id=PAD),
+    model = Fake(model="m", max_model_len=99, get_vocab_size=lambda: 400, dtype=torch.float32, hf_config=Qwen2Config(eos_token_id=PAD),
                  try_get_generation_config=lambda: {"eos_token_id": [END, PAD]})
     llm = Fake(llm_engine=Fake(model_config=model, engine_core=None), get_tokenizer=lambda: Fake(eos_token_id=PAD))
     engine = VLLMEngine(llm, "m")

@@ -14,10 +14,11 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from hypothesis import given, strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 from transformers.utils import logging
 
 from z1.core import Trajectory, exclusive_access
+from z1.engines.gguf import save_gguf
 from z1.nano.tokenizer import CHATML, train_tokenizer
 from z1.rows import count_tokens
 from z1.turns import conversation, render
@@ -354,6 +355,17 @@ def test_folders_of_another_run_are_refused(tiny, rows, tmp_path):
     (tmp_path/"other.work"/"run.json").write_text('{"run": "abc"}')
     with pytest.raises(ValueError, match="other.work: belongs to another run: .*run was 'abc'"):
         finetune(short, some, tmp_path/"other")
+
+
+def test_a_base_from_a_quantised_file_is_named_as_such(tiny, rows, tmp_path):
+    file = tmp_path/"base-q8_0.gguf"
+    nano = ROOT/"data"/"models"/"nano"/"z1-s0"
+    save_gguf(AutoModelForCausalLM.from_pretrained(nano), AutoTokenizer.from_pretrained(nano), file)
+    some, short = rows.select(range(16)), replace(tiny, epochs=1, base=str(nano), max_length=1000)
+    quantised, plain = (json.loads((finetune(replace(short, base=base), some, tmp_path/name, quiet=True)/"manifest.json").read_text())
+                        for name, base in (("quantised", str(file)), ("plain", short.base)))
+    assert quantised["config"]["base"] == str(file) and quantised["base_weights"] == "dequantised Q8_0"
+    assert "base_weights" not in plain and plain["weights"] != quantised["weights"]
 
 
 @pytest.mark.parametrize("packing", ["none", "bfd"])

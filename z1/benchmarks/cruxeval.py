@@ -6,16 +6,21 @@
 __all__ = ['CRUXEVAL']
 
 # %% ../../nbs/10_benchmarks/11_cruxeval.ipynb #d054cd41
-from .files import Hub
+from .files import Hub, convert_field
 from .protocol import STEPS, Benchmark, Protocol
+from .values import read_literal
 from ..window import MATH_HINT
 
 # %% ../../nbs/10_benchmarks/11_cruxeval.ipynb #a90ce752
-_CALL = ("What does this call return? Think step by step, and end with the value as a Python literal in \\boxed{}.")
+_CALL = "What does this call return? Think step by step, and end with the value as a Python literal in \\boxed{}."
+
+def _literal(text):
+    read_literal(text)
+    return text.strip()
 
 def _cruxeval(row, seed):
     return dict(id=row["id"], prompt=f"```python\n{row['code'].strip()}\n```\n\n`f({row['input']})`\n\n{_CALL}", difficulty=0,
-                answer=row["output"], reference=f"\\boxed{{{row['output']}}}")
+                answer=convert_field(row, "output", _literal), reference=f"\\boxed{{{row['output']}}}")
 
 CRUXEVAL = Benchmark("cruxeval-o", Hub("cruxeval-org/cruxeval", ("test.jsonl",), plain="cruxeval-o"), 800,
                      dict.fromkeys(("code", "input", "output", "id"), str), _cruxeval, "value",

@@ -74,10 +74,12 @@ BLOCK = re.compile(r"\s*```[^\n]*\n(.*?)(?:```|$)", re.DOTALL)
 
 def stated_values(text: str, after_hint: bool = False) -> list[str]:
     "The texts that a model gives as its answers, in order; an unfinished one is empty."
-    if boxes := value_boxes(text): return boxes
-    if said := STATEMENT.findall(text): return [(sentence or equation).strip() for sentence, equation in said]
-    if not after_hint: return []
-    return [block[1].strip()] if (block := BLOCK.match(text)) else first_line(text)
+    said = [(sentence or equation).strip() for sentence, equation in STATEMENT.findall(text)]
+    boxes = value_boxes(text)
+    if boxes or not after_hint: return boxes or said
+    block = [m[1].strip() for m in [BLOCK.match(text)] if m]
+    begun = block + first_line((block or [text])[0])
+    return [begin for begin in begun if literal_in(begin)][:1] or said or begun[-1:]
 
 # %% ../../nbs/10_benchmarks/05_values.ipynb #52e8d3fb
 def grade_value(

