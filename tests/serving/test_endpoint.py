@@ -98,7 +98,7 @@ class Server(ThreadingHTTPServer):
             token = policy.force(out)
             less = dict.fromkeys(policy.switch_ids, -policy.penalty) if policy.penalised(out) else bias
             out.append(best(prompt + out, less, seed) if token is None else token)
-            if out[-1] in stop or self.kind == "llama.cpp" and Single().decode(out[written:]).endswith(tuple(body["stop"])):
+            if out[-1] in stop or self.kind == "llama.cpp" and Single().decode(out[written:]).endswith(tuple(body.get("stop", ()))):
                 why = "stop"
                 break
         ids = out[written:]
