@@ -89,6 +89,7 @@ class Server(ThreadingHTTPServer):
         text = self.kind == "text"
         row = Single().encode(body["prompt"]) if isinstance(body["prompt"], str) else list(body["prompt"])
         stop = set(body.get("stop_token_ids", ())) | (set() if body.get("ignore_eos") else set(EOS))
+        if self.kind == "llama.cpp": stop = {*EOS, 11}              # its own ends, of which we don't know the last
         found = from_parameters(body.get("vllm_xargs"), EOS, body["max_tokens"], None) if self.kind == "window" else None
         policy, written = found or (Unlimited(10**6, EOS), 0)
         out, bias = row[len(row) - written:], {int(i): b for i, b in body.get("logit_bias", {}).items()}
@@ -97,12 +98,19 @@ class Server(ThreadingHTTPServer):
             token = policy.force(out)
             less = dict.fromkeys(policy.switch_ids, -policy.penalty) if policy.penalised(out) else bias
             out.append(best(prompt + out, less, seed) if token is None else token)
-            if out[-1] in stop:
+            if out[-1] in stop or self.kind == "llama.cpp" and Single().decode(out[written:]).endswith(tuple(body.get("stop", ()))):
                 why = "stop"
                 break
         ids = out[written:]
         said = Single().decode(ids[:-1] if why == "stop" else ids)
         return {"text": said, "finish_reason": why} | ({} if text else {"token_ids": ids})
+
+    def answer_to(self, choice, fingerprint):
+        "The whole answer; llama.cpp's has its ids elsewhere."
+        if self.kind != "llama.cpp": return {"choices": [choice], "system_fingerprint": fingerprint}
+        why = "eos" if choice["finish_reason"] == "stop" else "limit"
+        return {"choices": [{"text": choice["text"]}], "system_fingerprint": fingerprint,
+                "__verbose": {"tokens": choice["token_ids"], "stop_type": why}}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -149,8 +157,8 @@ class Handler(BaseHTTPRequestHandler):
         elif len(body["prompt"]) + body["max_tokens"] > CONTEXT: self.error(400, "longer than the context")
         else:
             choice = server.complete(body)
-            if fault == "short": choice["token_ids"] = [11]
-            data = json.dumps({"choices": [choice], "system_fingerprint": f"toy-{server.kind}"}).encode()
+            if fault == "short": choice |= {"token_ids": [] if server.kind == "llama.cpp" else [11], "finish_reason": "length"}
+            data = json.dumps(server.answer_to(choice, f"toy-{server.kind}")).encode()
             if fault == "half": data = data[:len(data) // 2]
             self.reply(200, data[:20] if fault == "cut" else data, claim=len(data) - 20 if fault == "cut" else 0)
             if fault == "cut": self.close_connection = True
@@ -254,7 +262,7 @@ def test_free_stretches_and_what_is_given_make_the_reference(policy, prompt, sta
 
 # -- equal to the reference -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind", ["window", "ids", "text"])
+@pytest.mark.parametrize("kind", ["window", "ids", "llama.cpp", "text"])
 def test_every_policy_is_the_reference(kind):
     requests = some(policies()) + (some(penalties()) if kind != "text" else [])
     with serve(kind) as server:
@@ -277,7 +285,7 @@ def test_the_tests_see_every_kind_of_ending():
     assert sum(reference(replace(r, policy=r.policy.policy)) != ids for r, ids in alone.items()) > 20
 
 
-@pytest.mark.parametrize("kind", ["window", "ids", "text"])
+@pytest.mark.parametrize("kind", ["window", "ids", "llama.cpp", "text"])
 def test_a_start_is_gone_on_from(kind):
     requests = [replace(r, start=reference(r, kind)[:n]) for r in some(policies(), [(10, 3)]) for n in (1, 3, 8, 19, 99)]
     with serve(kind) as server:
@@ -376,7 +384,7 @@ def test_text_leaves_the_opening_token_to_the_server():
 EVERY = ["429", 408, 409, 500, 502, 503, "drop", "cut", "half", "short", *SHAPES]
 
 
-@pytest.mark.parametrize("kind", ["window", "ids", "text"])
+@pytest.mark.parametrize("kind", ["window", "ids", "llama.cpp", "text"])
 @pytest.mark.parametrize("fault", EVERY)
 def test_a_fault_costs_no_row_and_repeats_none(kind, fault):
     if kind == "text" and fault in ("short", "no ids"): fault = "text"
@@ -617,7 +625,8 @@ def test_an_endpoint_needs_an_address():
 
 # -- getting to know the server -------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind, mode", [("window", "window"), ("ids", "ids"), ("text", "text"), ("strict", "text")])
+@pytest.mark.parametrize("kind, mode", [("window", "window"), ("ids", "ids"), ("llama.cpp", "llama.cpp"), ("text", "text"),
+                                        ("strict", "text")])
 def test_the_mode_is_found_out_once(kind, mode):
     with serve(kind) as server:
         engine = EndpointEngine(server.url, Single(), pause=0.01)
