@@ -8,7 +8,7 @@ JOBS   ?= $(if $(filter paper gpu,$(RUN)),1,2)
 PYTHON ?= python3
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
-$(if $(filter nano smoke gpu subsets paper,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke, gpu, subsets or paper))
+$(if $(filter nano smoke gpu subsets coder paper,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke, gpu, subsets, coder or paper))
 $(if $(filter-out paper,$(if $(DRY_RUN),$(RECIPE))),$(error only the recipe paper has a dry run))
 
 BIN       := .venv/bin
@@ -21,13 +21,16 @@ COMPUTING := $(shell $(PYTHON) -m z1.house $(patsubst %,$(NBS)/nano/exp_%.ipynb,
 $(if $(COMPUTING),,$(error z1/house.py cannot say which modules the main job needs: Python 3.11 or newer is needed: make PYTHON=...))
 vpath %.ipynb $(wildcard $(NBS)/*)
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
+CODER     := data/results/coder
+DRAWN     := $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
+             $(if $(wildcard $(CODER)/*/closings.parquet),fig_coder_closings) $(if $(wildcard $(CODER)/*/examples.jsonl),fig_examples)
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
 KEPT      := tab_subsets
 MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
-KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb))
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb)) $(DRAWN)
 LONG      := tab_nano_equal fig_nano_trigrams # take longest: not at the end, where a core would wait for them
 MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/nano/fig_nano_*.ipynb $(NBS)/nano/tab_nano_*.ipynb))))
 endif
@@ -40,7 +43,7 @@ SWEPT     := $(TRAINED:$(DONE)/exp_train-%=$(DONE)/exp_sweep-%)
 ifneq ($(RUN),paper)
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
-export HF_HUB_OFFLINE := 1
+export HF_HUB_OFFLINE := $(if $(filter coder,$(RECIPE)),0,1)
 endif
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export VLLM_NO_USAGE_STATS := 1
@@ -61,6 +64,7 @@ help:
 	@echo "make outputs                                         let the experiments' sources show what the last run has found"
 	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
 	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale),"
+	@echo "         coder (Qwen2.5-Coder 0.5B and 1.5B as they are, on five benchmarks: hours; goes on where it stopped),"
 	@echo "         gpu (longer programs, a larger model, ten minutes on one GPU),"
 	@echo "         paper (days on eight GPUs; with DRY_RUN=1 minutes on a laptop, a tiny model standing in)."
 	@echo "FRESH=1 generates the data and trains the models again instead of using the committed ones."
@@ -91,7 +95,7 @@ help:
 
 # --- the main job -------------------------------------------------------------------------------------------------
 
-figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm .venv/bubblewrap)
+figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm) $(if $(filter paper coder,$(RECIPE)),.venv/bubblewrap)
 	@$(if $(FRESH),$(MAKE) --no-print-directory fresh)
 	@$(MAKE) --no-print-directory -j$(JOBS) everything
 	@echo "up to date: $(FIGURES)/"
@@ -118,7 +122,7 @@ $(DONE)/first.ipynb: fig_nano_scaling.ipynb data/results/nano/samples.parquet
 	@echo "drawing figures/fig_nano_scaling.png from the samples of the last run, and measuring again"
 	$(call notebook,-p recipe $(RECIPE))
 
-ifneq ($(RECIPE),paper)
+ifeq ($(filter paper coder,$(RECIPE)),)
 everything: first $(if $(filter nano,$(RECIPE)),$(DONE)/tab_paper_claims.ipynb) $(MEASURED:%=$(DONE)/%.ipynb) $(KEPT:%=$(DONE)/%.ipynb)
 
 # The manifest goes first: without it a half-deleted model is not taken for a finished one.
@@ -150,7 +154,7 @@ $(DONE)/exp_collect.ipynb: exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,-p recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/*) $(MODULES) \
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/* $(CODER)/*.* $(CODER)/*/*.parquet $(CODER)/*/*.jsonl) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,-p out_dir $(FIGURES))
 
@@ -158,6 +162,33 @@ $(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv 
 ifeq ($(RECIPE),nano)
 $(DONE)/tab_paper_claims.ipynb: $(DONE)/exp_collect.ipynb
 endif
+endif
+
+# --- a real model that nobody trained ------------------------------------------------------------------------------
+
+# z1/recipes/coder.py says what is asked. Everything long lies in ledgers: a step that was killed goes on where it stopped, and a
+# change of a module decodes nothing again. The benchmarks' files are those of $$Z1_DATA, else the hub's.
+ifeq ($(RECIPE),coder)
+ASKED     := cruxeval-o humaneval mbpp gsm8k math500
+LONG_ONES := exp_coder_closings exp_coder_confidence
+
+everything: $(patsubst %,$(DONE)/%.ipynb,fig_coder_scaling tab_coder_equal fig_coder_stop fig_coder_closings fig_examples)
+
+fresh:
+	@echo "$(RESULTS) holds hours of work: delete what you mean yourself"; exit 1
+
+$(DONE)/exp_coder_decode-%.ipynb: exp_coder_decode.ipynb
+	$(call notebook,-p benchmark $*)
+$(DONE)/exp_coder_counting.ipynb: exp_coder_counting.ipynb
+	$(call notebook)
+$(LONG_ONES:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(DONE)/exp_coder_decode-cruxeval-o.ipynb
+	$(call notebook)
+$(DONE)/exp_coder_collect.ipynb: exp_coder_collect.ipynb $(ASKED:%=$(DONE)/exp_coder_decode-%.ipynb)
+	$(call notebook)
+$(DONE)/fig_%.ipynb: fig_%.ipynb $(DONE)/exp_coder_collect.ipynb $(LONG_ONES:%=$(DONE)/%.ipynb) $(DONE)/exp_coder_counting.ipynb
+	$(call notebook)
+$(DONE)/tab_%.ipynb: tab_%.ipynb $(DONE)/exp_coder_collect.ipynb
+	$(call notebook)
 endif
 
 # --- the paper's recipe -------------------------------------------------------------------------------------------
