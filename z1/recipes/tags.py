@@ -49,20 +49,21 @@ class TagsRecipe:
         base="Qwen/Qwen2.5-Coder-0.5B-Instruct", learning_rate=3e-4, warmup_steps=5, epochs=1, micro_batch=2, max_length=768,
         gradient_checkpointing=False, fsdp=False, lora_rank=16, lora_alpha=32, save_steps=10)
     seeds: tuple = (0,)  # of the order of rows and of the adapters' first weights
-    windows: tuple = (16, 32, 64, 128, 256)
-    max_tokens: int = 512    # of an output without a window
+    windows: tuple = (16, 32, 64, 128)
+    max_tokens: int = 384    # of an output without a window
     answer_tokens: int = 48  # after the window has closed
     data_seed: int = 0
+    rows: int | None = None  # only the first rows of a benchmark's file, for the dry run
 
 # %% ../../nbs/13_recipes/05_tags.ipynb #b72b04c1
-_CPU = TagsRecipe("tags_cpu", 50, 1, {"traced": 200, "cruxeval-o": 200, "gsm8k": 100})
+_CPU = TagsRecipe("tags_cpu", 50, 1, {"traced": 200, "cruxeval-o": 200, "gsm8k": 50})
 _H100 = replace(_CPU.training, warmup_steps=20, micro_batch=16, max_length=1024, save_steps=50)
 _GPU = replace(_CPU, name="tags_gpu", steps=280, batch=8, training=_H100, seeds=(0, 1, 2), max_tokens=1024,
-               asked={"traced": 500, "cruxeval-o": 800, "gsm8k": 1319})
+               windows=(16, 32, 64, 128, 256, 512), asked={"traced": 500, "cruxeval-o": 800, "gsm8k": 1319})
 _TINY = replace(_CPU.training, base="data/models/nano/z1-s0", warmup_steps=1, save_steps=2, max_length=1024, bf16=False,
                 lora_rank=2)
 _DRY = replace(_CPU, name="tags_dry", steps=4, training=_TINY, windows=(16, 64), max_tokens=96, answer_tokens=8,
-               asked={"traced": 4, "cruxeval-o": 3, "gsm8k": 3})
+               rows=2, asked={"traced": 2, "cruxeval-o": 2, "gsm8k": 2})
 SCALES = {"cpu": _CPU, "gpu": _GPU, "dry": _DRY}
 
 def get_scale(name: str) -> TagsRecipe:
@@ -167,7 +168,7 @@ def asked_benchmark(name: str) -> Benchmark:
 
 def asked_problems(recipe: TagsRecipe, benchmark: str, data=None) -> list[Problem]:  # data: a folder; see `read_problems`
     "The problems that are asked: always the same random ones, in their old order."
-    problems = list(read_problems(asked_benchmark(benchmark), data))
+    problems = list(read_problems(asked_benchmark(benchmark), data, recipe.rows))
     drawn = set(random_stream("asked", benchmark).sample([p.id for p in problems], recipe.asked[benchmark]))
     return [replace(p, system="") for p in problems if p.id in drawn]
 
