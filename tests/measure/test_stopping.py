@@ -22,10 +22,10 @@ def probes(seed, problems=24, windows=5):
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_the_oracle_is_never_worse_and_never_later(seed):
+def test_the_oracle_is_as_often_right_and_never_later(seed):
     p = probes(seed)
     fixed, oracle = fixed_curve(p), oracle_curve(p)
-    assert (oracle.means.accuracy >= fixed.means.accuracy - 1e-12).all()
+    assert (oracle.means.accuracy == fixed.means.accuracy).all()
     assert (oracle.tokens <= fixed.tokens + 20).all()          # it stops no later, and may still have to ask for the answer
     stops = oracle_stops(p.correct)
     kept = p.correct[:, -1]

@@ -61,7 +61,7 @@ def stop_curve(probes: Probes, stops: np.ndarray, probing: bool = False) -> Curv
     right = np.take_along_axis(probes.correct, stops, 1)
     return Curve(tokens, right, range(stops.shape[1]), None, probes.problems)
 
-# %% ../../nbs/07_measure/07_stopping.ipynb #c64d4e24
+# %% ../../nbs/07_measure/07_stopping.ipynb #51351ba0
 def fixed_curve(probes: Probes) -> Curve:
     "The same window for all problems."
     return stop_curve(probes, np.tile(np.arange(len(probes.windows)), (len(probes.problems), 1)))
@@ -73,8 +73,8 @@ def oracle_stops(correct: np.ndarray) -> np.ndarray:  # (P, W) -> (P,)
 
 def oracle_curve(probes: Probes) -> Curve:
     "The oracle, with ever more windows allowed."
-    allowed = range(1, len(probes.windows) + 1)
-    return stop_curve(probes, np.stack([oracle_stops(probes.correct[:, :w]) for w in allowed], 1))
+    spent = [tokens_spent(probes, oracle_stops(probes.correct[:, :w])) for w in range(1, len(probes.windows) + 1)]
+    return Curve(np.stack(spent, 1), probes.correct, range(len(spent)), None, probes.problems)
 
 # %% ../../nbs/07_measure/07_stopping.ipynb #e83ce858
 def confident_stops(probes: Probes, threshold: float) -> np.ndarray:  # (P,)
