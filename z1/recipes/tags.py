@@ -120,7 +120,7 @@ def lesson_plan(recipe: TagsRecipe, arm: str, tokenizer, without: Iterable[str] 
     taken = match_tokens(tokens(plan), recipe.steps * rows_in_step(recipe, arm), sum(tokens(mixed)))
     return [plan[i] for i in taken]
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #12f6860f
+# %% ../../nbs/13_recipes/05_tags.ipynb #8dbf6b8d
 END = "</think>\n\n"  # the delimiter as it stands in a response
 
 def check_delimiter(tokenizer, responses: Iterable[str]):
@@ -132,7 +132,7 @@ def check_delimiter(tokenizer, responses: Iterable[str]):
             raise ValueError(f"response {i}: the ids {list(end)} of {END!r} are not found in {response[-80:]!r}: a window "
                              "could not tell where its thought ends")
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #c761fb57
+# %% ../../nbs/13_recipes/05_tags.ipynb #b158ef62
 def arm_rows(recipe: TagsRecipe, arm: str, tokenizer, without: Iterable[str] = ()) -> list[dict]:
     "The training rows of an arm; raises ValueError if one is too long, or the delimiter could not be found in it."
     trajectories = [traced_trajectory(p, form, ARMS[arm].tags) for p, form in lesson_plan(recipe, arm, tokenizer, without)]
@@ -141,7 +141,7 @@ def arm_rows(recipe: TagsRecipe, arm: str, tokenizer, without: Iterable[str] = (
     if ARMS[arm].tags: check_delimiter(tokenizer, [row["response"] for row in kept])
     return kept
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #dfa1588c
+# %% ../../nbs/13_recipes/05_tags.ipynb #45041737
 def arm_hash(recipe: TagsRecipe, arm: str) -> str:
     "Fingerprint of what an arm's rows depend on: the recipe's numbers, and what the generator writes."
     problems = make_traced_problems("train", 20, recipe.data_seed)
@@ -161,7 +161,7 @@ def decoded_folder(recipe: TagsRecipe, arm: str, seed: int, benchmark: str) -> P
     "The folder of what an arm made of a benchmark."
     return root()/"data"/"results"/recipe.name/"arms"/f"{arm}-s{seed}"/benchmark
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #4efc2a01
+# %% ../../nbs/13_recipes/05_tags.ipynb #62828c28
 def asked_benchmark(name: str) -> Benchmark:
     "A benchmark of that name, the held-out functions among them."
     return TRACED if name == TRACED.name else get_benchmark(name)
@@ -177,7 +177,7 @@ def benchmark_functions(data=None) -> tuple[str, ...]:
     "The code of CRUXEval's functions, which no arm may learn from."
     return tuple(call_of(p.prompt)[0] for p in read_problems(get_benchmark("cruxeval-o"), data, partial=True))
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #5b45e7bb
+# %% ../../nbs/13_recipes/05_tags.ipynb #9ec4daaa
 def arm_policies(recipe: TagsRecipe, arm: str, tokenizer, eos_ids=()) -> list[Policy]:  # eos_ids: an engine's
     "The policies of an arm: without a window, then one a window."
     tags = arm != BASE and ARMS[arm].tags
@@ -185,7 +185,7 @@ def arm_policies(recipe: TagsRecipe, arm: str, tokenizer, eos_ids=()) -> list[Po
     free = make_policies("unlimited", [recipe.max_tokens], tokenizer, end=end, eos_ids=eos_ids)
     return free + make_policies(name, recipe.windows, tokenizer, hint, recipe.answer_tokens, end, eos_ids=eos_ids)
 
-# %% ../../nbs/13_recipes/05_tags.ipynb #fc80363a
+# %% ../../nbs/13_recipes/05_tags.ipynb #3ba6bc45
 def paired_power(
         n: int,             # problems that both answer
         difference: float,  # of the two accuracies
