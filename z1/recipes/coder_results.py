@@ -132,6 +132,6 @@ def measured_on(samples: pd.DataFrame, manifests: Iterable[dict]) -> str:
     for (benchmark, run), rows in samples.groupby(["benchmark", "run"], sort=False):
         m, n = by_run[run], rows.problem_id.nunique()
         missing = f" of {m['problems']}, those decoded so far" if n + len(m.get("excluded", ())) < m["problems"] else ""
-        made = ", ".join([m["model"].rpartition("/")[2], m["weights"], m["dtype"], *([f"{m['kernels']} kernels"] if "kernels" in m else [])])
+        made = ", ".join([m["model"].rpartition("/")[2], m.get("weights", "weights as published"), m["dtype"], *([f"{m['kernels']} kernels"] if "kernels" in m else [])])
         parts.append(f"{BENCHMARK_NAMES.get(benchmark, benchmark)}: n = {n} problems{missing} ({made}; run {run})")
     return "; ".join(parts) + ". Untouched models, greedy, one answer a problem."
