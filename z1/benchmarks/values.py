@@ -13,7 +13,7 @@ from itertools import chain, islice
 from ..measure.answers import Grade, boxed_texts, check_gold, first_line, to_grade
 
 # %% ../../nbs/10_benchmarks/05_values.ipynb #bac45ccd
-MOST_CHARACTERS = 5000  # of a literal
+MOST_CHARACTERS = 4000  # of a literal; fewer than the digits that Python turns into text, 4,300
 
 def read_literal(
     text: str,  # [1, 'a'], {2: None}, -3.5, ...
@@ -24,7 +24,7 @@ def read_literal(
         warnings.simplefilter("ignore")  # of "\d" and its like
         try:
             value = ast.literal_eval(text.strip())
-            repr(value)  # a number of too many digits has none
+            if len(repr(value)) > MOST_CHARACTERS: raise ValueError("0xff... is short, its digits are not")
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as e:
             raise ValueError(f"{text!r:.80} is not a Python literal") from e
     return value
