@@ -22,7 +22,7 @@ $(if $(COMPUTING),,$(error z1/house.py cannot say which modules the main job nee
 vpath %.ipynb $(wildcard $(NBS)/*)
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 CODER     := data/results/coder
-DRAWN     := $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
+DRAWN     := $(if $(wildcard data/results/decoding_speed/runs.jsonl),tab_decoding_speed) $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
              $(if $(wildcard $(CODER)/*/closings.parquet),fig_coder_closings) $(if $(wildcard $(CODER)/*/examples.jsonl),fig_examples)
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
@@ -30,7 +30,7 @@ KEPT      := tab_subsets
 MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
-KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb)) $(DRAWN)
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(filter-out %/tab_decoding_speed.ipynb,$(wildcard $(NBS)/speed/tab_*.ipynb))) tab_filters.ipynb tab_subsets.ipynb)) $(DRAWN)
 LONG      := tab_nano_equal fig_nano_trigrams # take longest: not at the end, where a core would wait for them
 MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/nano/fig_nano_*.ipynb $(NBS)/nano/tab_nano_*.ipynb))))
 endif

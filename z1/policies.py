@@ -184,7 +184,8 @@ def make_policies(
     if plain not in POLICIES or tip not in ("", "tip"):
         raise ValueError(f"unknown policy {name!r}: use one of {', '.join(POLICIES)}, or tip+ one of them")
     eos = tuple(dict.fromkeys((*model_ends(tokenizer), *eos_ids)))
-    words = Words(eos, ids(hint), ids(end), ids(wait), times, answer_tokens, line_ids(tokenizer), slack)
+    line = line_ids(tokenizer) if plain == "soft_landing" else ()  # reading a whole vocabulary takes a second
+    words = Words(eos, ids(hint), ids(end), ids(wait), times, answer_tokens, line, slack)
     policies = [POLICIES[plain](window, words) for window in ((0,) if plain == "no_thinking" else windows)]
     return [SwitchPenalty(p, switch_ids(tokenizer, switch)) for p in policies] if tip else policies
 
