@@ -1,14 +1,16 @@
 # `make figures` sets up and runs the main job; `make test` sets up and runs all tests.
 RECIPE ?= nano
-SEEDS  ?= $(if $(filter smoke gpu,$(RECIPE)),0,0 1)
+SEEDS  ?= $(if $(SCALE)$(filter smoke gpu,$(RECIPE)),0,0 1)
 ENGINE ?= transformers
 MODEL  ?= Qwen/Qwen2.5-Coder-0.5B-Instruct
-RUN    := $(RECIPE)$(if $(DRY_RUN),_dry_run)
-JOBS   ?= $(if $(filter paper gpu,$(RUN)),1,2)
+RUN    := $(if $(SCALE),tags_$(SCALE),$(RECIPE)$(if $(DRY_RUN),_dry_run))
+JOBS   ?= $(if $(filter paper gpu tags_gpu,$(RUN)),1,2)
 PYTHON ?= python3
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo -n)
 
 $(if $(filter nano smoke gpu subsets coder paper,$(RECIPE)),,$(error unknown recipe '$(RECIPE)': use nano, smoke, gpu, subsets, coder or paper))
+$(if $(filter-out coder,$(if $(SCALE),$(RECIPE))),$(error only the recipe coder has a SCALE))
+$(if $(filter-out cpu gpu dry,$(SCALE)),$(error unknown scale '$(SCALE)': use cpu, gpu or dry))
 $(if $(filter-out paper,$(if $(DRY_RUN),$(RECIPE))),$(error only the recipe paper has a dry run))
 
 BIN       := .venv/bin
@@ -22,7 +24,7 @@ $(if $(COMPUTING),,$(error z1/house.py cannot say which modules the main job nee
 vpath %.ipynb $(wildcard $(NBS)/*)
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 CODER     := data/results/coder
-DRAWN     := $(if $(wildcard data/results/decoding_speed/runs.jsonl),tab_decoding_speed) $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
+DRAWN     := $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
              $(if $(wildcard $(CODER)/*/closings.parquet),fig_coder_closings) $(if $(wildcard $(CODER)/*/examples.jsonl),fig_examples)
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
@@ -30,11 +32,11 @@ KEPT      := tab_subsets
 MEASURED  :=
 else
 MODELS    := z1 r1 r1_equal
-KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(filter-out %/tab_decoding_speed.ipynb,$(wildcard $(NBS)/speed/tab_*.ipynb))) tab_filters.ipynb tab_subsets.ipynb)) $(DRAWN)
+KEPT      := $(notdir $(basename $(wildcard $(NBS)/paper/fig_*.ipynb $(NBS)/paper/tab_*.ipynb $(NBS)/speed/tab_*.ipynb) tab_filters.ipynb tab_subsets.ipynb)) $(DRAWN)
 LONG      := tab_nano_equal fig_nano_trigrams # take longest: not at the end, where a core would wait for them
 MEASURED  := fig_nano_scaling $(LONG) $(filter-out fig_nano_scaling $(LONG),$(notdir $(basename $(wildcard $(NBS)/nano/fig_nano_*.ipynb $(NBS)/nano/tab_nano_*.ipynb))))
 endif
-FIGURES   := $(if $(filter smoke gpu paper,$(RECIPE)),$(RESULTS)/figures,figures)
+FIGURES   := $(if $(filter smoke gpu paper tags_gpu tags_dry,$(RECIPE) $(RUN)),$(RESULTS)/figures,figures)
 TRAINED   := $(foreach s,$(SEEDS),$(foreach m,$(MODELS),$(DONE)/exp_train-$(m)-s$(s).ipynb))
 SWEPT     := $(TRAINED:$(DONE)/exp_train-%=$(DONE)/exp_sweep-%)
 
@@ -64,7 +66,8 @@ help:
 	@echo "make outputs                                         let the experiments' sources show what the last run has found"
 	@echo "make clean [RECIPE=nano]                             delete what a run can write again (not the models)"
 	@echo "Recipes: nano (minutes), smoke (two minutes, proves that everything runs), subsets (two hours, Table 2 at nano scale),"
-	@echo "         coder (Qwen2.5-Coder 0.5B and 1.5B as they are, on five benchmarks: hours; goes on where it stopped),"
+	@echo "         coder (Qwen2.5-Coder 0.5B and 1.5B as they are, on five benchmarks: hours; goes on where it stopped;"
+	@echo "         with SCALE=cpu or gpu the 0.5B trained with tags and without: hours, or half an hour a seed on one GPU),"
 	@echo "         gpu (longer programs, a larger model, ten minutes on one GPU),"
 	@echo "         paper (days on eight GPUs; with DRY_RUN=1 minutes on a laptop, a tiny model standing in)."
 	@echo "FRESH=1 generates the data and trains the models again instead of using the committed ones."
@@ -172,7 +175,7 @@ ifeq ($(RECIPE),coder)
 ASKED     := cruxeval-o humaneval mbpp gsm8k math500
 LONG_ONES := exp_coder_closings exp_coder_confidence
 
-everything: $(patsubst %,$(DONE)/%.ipynb,fig_coder_scaling tab_coder_equal fig_coder_stop fig_coder_closings fig_examples)
+everything: $(patsubst %,$(DONE)/%.ipynb,$(if $(SCALE),fig_tags,fig_coder_scaling tab_coder_equal fig_coder_stop fig_coder_closings fig_examples))
 
 fresh:
 	@echo "$(RESULTS) holds hours of work: delete what you mean yourself"; exit 1
@@ -189,6 +192,24 @@ $(DONE)/fig_%.ipynb: fig_%.ipynb $(DONE)/exp_coder_collect.ipynb $(LONG_ONES:%=$
 	$(call notebook)
 $(DONE)/tab_%.ipynb: tab_%.ipynb $(DONE)/exp_coder_collect.ipynb
 	$(call notebook)
+
+# SCALE: the same model trained with tags and without, as z1/recipes/tags.py says. A name is arm+seed, then +benchmark.
+ARMS      := $(foreach arm,none_mixed tags_mixed none_long tags_long,$(SEEDS:%=$(arm)+%))
+ON        := traced cruxeval-o gsm8k
+tags       = -p scale $(SCALE) $(if $(filter dry,$(SCALE)),-p data data/examples/benchmarks)
+part       = $(word $(1),$(subst +, ,$*))
+
+$(DONE)/exp_tags_data.ipynb: exp_tags_data.ipynb
+	$(call notebook,$(tags))
+$(ARMS:%=$(DONE)/exp_tags_train-%.ipynb): $(DONE)/exp_tags_train-%.ipynb: exp_tags_train.ipynb $(DONE)/exp_tags_data.ipynb
+	$(call notebook,-p scale $(SCALE) -p arm $(call part,1) -p seed $(call part,2))
+$(foreach arm,$(ARMS),$(foreach on,$(ON),$(eval $(DONE)/exp_tags_decode-$(arm)+$(on).ipynb: $(DONE)/exp_tags_train-$(arm).ipynb)))
+$(DONE)/exp_tags_decode-%.ipynb: exp_tags_decode.ipynb
+	$(call notebook,$(tags) -p arm $(call part,1) -p seed $(call part,2) -p benchmark $(call part,3) -p engine $(ENGINE))
+$(DONE)/exp_tags_collect.ipynb: exp_tags_collect.ipynb $(foreach on,$(ON),$(patsubst %,$(DONE)/exp_tags_decode-%+$(on).ipynb,base+0 $(ARMS)))
+	$(call notebook,-p scale $(SCALE) -p seeds "$(SEEDS)")
+$(DONE)/fig_tags.ipynb: fig_tags.ipynb $(DONE)/exp_tags_collect.ipynb
+	$(call notebook,-p scale $(SCALE))
 endif
 
 # --- the paper's recipe -------------------------------------------------------------------------------------------

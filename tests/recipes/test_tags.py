@@ -87,7 +87,7 @@ def test_what_is_detectable_is_detected_with_that_power(n, discordant):
 def test_an_arm_is_trained_merged_and_decoded(tokenizer, rows, tmp_path):
     "The whole path with the tiny model: adapters, a merged model, free trajectories, windows, samples."
     from z1.engines.engine import load_engine
-    from z1.finetune import finetune
+    from z1.finetune import finetune, merge_adapter
     from z1.measure.sweep import sweep, to_sample
     from datasets import Dataset
     recipe = replace(DRY, steps=2)
@@ -95,8 +95,10 @@ def test_an_arm_is_trained_merged_and_decoded(tokenizer, rows, tmp_path):
     folder = finetune(config, Dataset.from_list(rows["tags_long"][:8]), tmp_path/"tags_long", quiet=True)
     manifest = json.loads((folder/"manifest.json").read_text())
     assert manifest["steps"] == 2 and manifest["too_long"] == 0 and manifest["trained"] < manifest["parameters"] / 2
-    assert (folder/"model.safetensors").exists() and not list(folder.glob("adapter*"))          # merged
-    engine, problems = load_engine("transformers", folder, dtype="float32"), asked_problems(recipe, "traced")
+    assert (folder/"adapter_model.safetensors").exists() and not (folder/"model.safetensors").exists()
+    whole = merge_adapter(config, folder, tmp_path/"whole")
+    assert (whole/"model.safetensors").exists() and not list(whole.glob("adapter*")) and merge_adapter(config, "gone", whole) == whole
+    engine, problems = load_engine("transformers", whole, dtype="float32"), asked_problems(recipe, "traced")
     policies = arm_policies(recipe, "tags_long", engine.tokenizer, engine.eos_ids)
     with Ledger(tmp_path/"outputs.jsonl", key="key") as ledger: outputs = sweep(engine, problems, policies, ledger, progress=False)
     samples = [to_sample(o, engine.tokenizer, model="tags_long", seed=0, run="dry") for o in outputs]
