@@ -87,7 +87,8 @@ def test_what_is_detectable_is_detected_with_that_power(n, discordant):
 def test_an_arm_is_trained_merged_and_decoded(tokenizer, rows, tmp_path):
     "The whole path with the tiny model: adapters, a merged model, free trajectories, windows, samples."
     from z1.engines.engine import load_engine
-    from z1.finetune import finetune, merge_adapter
+    from z1.finetune import finetune
+    from z1.training.adapters import merge_adapter
     from z1.measure.sweep import sweep, to_sample
     from datasets import Dataset
     recipe = replace(DRY, steps=2)

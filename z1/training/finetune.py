@@ -6,7 +6,7 @@
 __all__ = ['FINETUNED_CARD', 'check_field_types', 'check_field_values', 'FineTuning', 'accumulation', 'encode_rows',
            'training_order', 'load_base', 'sharding_arguments', 'training_arguments', 'count_tokens_in', 'tokens_after',
            'ordered_trainer', 'lora_settings', 'check_trainer', 'make_chat_trainer', 'run_facts', 'save_bf16',
-           'merge_adapter', 'save_weights', 'publish_finetuned', 'claim_work', 'finetune', 'read_job', 'main']
+           'save_weights', 'publish_finetuned', 'claim_work', 'finetune', 'read_job', 'main']
 
 # %% ../../nbs/12_training/02_finetune.ipynb #4f5e5e1c
 import json, os, shutil, sys
@@ -241,22 +241,6 @@ def save_bf16(model: PreTrainedModel, state: dict, folder: Path):
     shell.save_pretrained(folder, state_dict=once)
 
 # %% ../../nbs/12_training/02_finetune.ipynb #62e3b613
-def merge_adapter(
-        config: FineTuning,
-        adapter: str | Path,  # folder with adapter_model.safetensors, as `finetune` publishes it where `lora_merge` is false
-        folder: str | Path,   # where the model is written, in one step; one that is there is kept
-) -> Path:
-    "The folder of the base with an adapter added to its weights, like any other model."
-    from peft import PeftModel
-    folder, staging = Path(folder), Path(folder).with_name(f".{Path(folder).name}.merging")
-    if folder.exists(): return folder
-    base = load_base(replace(config, bf16=False))
-    merged = PeftModel.from_pretrained(base, adapter, config=lora_settings(config)).merge_and_unload()
-    save_bf16(merged, merged.state_dict(), staging)
-    AutoTokenizer.from_pretrained(find_model(config.base)).save_pretrained(staging)
-    os.replace(staging, folder)
-    return folder
-
 def save_weights(trainer, config: FineTuning, folder: Path):
     "Gather the weights of all processes and write them on the first: the model, or its adapter."
     state = trainer.accelerator.get_state_dict(trainer.model)                       # every process takes part
@@ -266,7 +250,9 @@ def save_weights(trainer, config: FineTuning, folder: Path):
     adapter = folder.with_name(folder.name + ".adapter") if config.lora_merge else folder
     model.save_pretrained(adapter, state_dict=state)
     if not config.lora_merge: return
-    merge_adapter(config, adapter, folder)
+    from peft import PeftModel
+    merged = PeftModel.from_pretrained(load_base(replace(config, bf16=False)), adapter).merge_and_unload()
+    save_bf16(merged, merged.state_dict(), folder)
     shutil.rmtree(adapter)
 
 # %% ../../nbs/12_training/02_finetune.ipynb #230751ad
