@@ -89,6 +89,13 @@ help:
 	@$(if $(shell command -v nvidia-smi),,$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec)
 	@touch $@
 
+# Gradio asks for a pillow below 13 and works with ours: it comes without what it asks for, and what only it needs comes beside it.
+.venv/demo: .venv/ready
+	@echo "installing Gradio for the tests"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt gradio gradio_client brotli groovy \
+	  hf-gradio orjson pydub safehttpx semantic-version tomlkit
+	@touch $@
+
 # Model-written code runs in bubblewrap and nowhere else.
 .venv/bubblewrap: .venv/ready
 	@command -v bwrap > /dev/null || { echo "installing bubblewrap"; $(SUDO) apt-get install -y -qq bubblewrap > /dev/null \
@@ -250,7 +257,7 @@ endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/vllm .venv/bubblewrap
+test: .venv/vllm .venv/demo .venv/bubblewrap
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
@@ -266,9 +273,10 @@ export: .venv/ready
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 
-# Experiments are read on web pages: let their sources show what the last run has found.
+# Experiments are read on web pages: let their sources, and the cards of models and samples, show what the last run has found.
 outputs: figures
 	$(BIN)/python -m z1.house --outputs $(DONE)
+	$(BIN)/python -m z1.recipes.cards
 	$(BIN)/nbdev_clean
 	@touch $(DONE)/*.ipynb
 

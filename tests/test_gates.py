@@ -190,7 +190,7 @@ def test_the_import_check_sees_every_form():
 @pytest.mark.parametrize("path", MODULES, ids=stem)
 def test_modules_need_no_authoring_tools_and_no_engine(path):
     assert not {"nbdev", "fastcore", "execnb"} & set(outer_imports(parsed(path), inside_functions=True))
-    assert not {"vllm", "trl", "lm_eval"} & set(outer_imports(parsed(path), inside_functions=False)), "import it in the function"
+    assert not {"vllm", "trl", "lm_eval", "gradio"} & set(outer_imports(parsed(path), inside_functions=False)), "import it in the function"
 
 
 ENGINES = {"engines.local", "engines.tracer", "serving.vllm", "serving.endpoint", "serving.sharded"}
@@ -274,7 +274,7 @@ def test_constraints_pin_what_settings_ask_for():
 
 
 def test_every_package_a_module_imports_is_required():
-    extras = [settings()[name] for name in ("requirements", "vllm_requirements", "lm_eval_requirements")]
+    extras = [settings()[name] for name in ("requirements", "vllm_requirements", "lm_eval_requirements", "demo_requirements")]
     asked = {re.split(r"[<>=\[]", r)[0] for r in " ".join(extras).split()} | {"z1"}
     if "pyyaml" in asked: asked.add("yaml")                                      # the one whose module has another name
     for path in MODULES:
