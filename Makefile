@@ -103,6 +103,13 @@ help:
 	  || { echo "bubblewrap is missing: install it with your system's package manager"; exit 1; }
 	@touch $@
 
+# The page on which one drags the window is tested in a real browser.
+.venv/chromium: .venv/bubblewrap
+	@command -v chromium > /dev/null || { echo "installing chromium"; $(SUDO) apt-get install -y -qq chromium > /dev/null \
+	  || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium > /dev/null; }; } \
+	  || { echo "chromium is missing: install it with your system's package manager"; exit 1; }
+	@touch $@
+
 # --- the main job -------------------------------------------------------------------------------------------------
 
 figures: $(if $(filter paper,$(RUN)),gpus) .venv/ready $(if $(filter paper,$(RECIPE)),.venv/vllm) $(if $(filter paper coder,$(RECIPE)),.venv/bubblewrap)
@@ -257,7 +264,7 @@ endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/vllm .venv/demo .venv/bubblewrap
+test: .venv/vllm .venv/demo .venv/bubblewrap .venv/chromium
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
