@@ -238,7 +238,7 @@ test: .venv/vllm .venv/bubblewrap docs
 SHOWN := mkdocs.yml $(wildcard README.md CONTRIBUTING.md CHANGELOG.md nbs/*.* nbs/*/*.* nbs/*/*/*.* figures/* site/*.* site/*/*.* site/*/*/*.*) $(MODULES)
 docs: _docs/index.html
 _docs/index.html: $(SHOWN) | .venv/ready
-	@$(BIN)/python -m mkdocs build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Finds a model's weights, or makes them where no hub is reached: kept in $Z1_MODELS, or in the user's cache.
 model: export HF_HUB_OFFLINE := 0

@@ -40,8 +40,9 @@ def exported(tree):
 
 
 def names_of(node):
-    "What a statement defines."
+    "What a statement defines, or brings from another module."
     if isinstance(node, (*FUNCTIONS, ast.ClassDef)): return [node.name]
+    if isinstance(node, ast.ImportFrom): return [alias.asname or alias.name for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
 
@@ -70,7 +71,7 @@ def fields(node):
 def prose(text):
     "A docstring or a comment as Markdown: code in backticks is all that has a meaning."
     parts = re.split(r"(`[^`]*`)", cleandoc(text or ""))
-    return "".join(p if i % 2 else re.sub(r"([\\*_$\[\]#])", r"\\\1", escape(p, quote=False)) for i, p in enumerate(parts))
+    return "".join(p if i % 2 else re.sub(r"([\\*_$\[\]{}#])", r"\\\1", escape(p, quote=False)) for i, p in enumerate(parts))
 
 
 def cell(text):
@@ -113,7 +114,7 @@ def definition(code, node, level, anchor):
 
 
 def constant(code, node, names):
-    "A constant as it is written; a long one is cut."
+    "A constant, or an import, as it is written; a long one is cut."
     lines = code.lines[node.lineno - 1:node.end_lineno]
     yield "\n".join(f"## `{name}` {{ #{name} }}\n" for name in names)
     yield "```python\n" + "\n".join(lines[:LONG] + ["..."] * (len(lines) > LONG)) + "\n```"

@@ -12,7 +12,7 @@ import api
 from latex2mathml.converter import convert
 from markdown import markdown
 from mkdocs.structure.files import File
-from mkdocs.structure.nav import Link
+from mkdocs.structure.nav import Link, Section
 
 from z1.house import imported, is_result, module_files
 
@@ -183,7 +183,7 @@ def navigation():
     return [{"The tour": ["index.md", *({Path(p).stem.capitalize(): PLACES[p]} for p in ABOUT)]}, *parts,
             {"Tutorials": [PLACES[p] for p in TUTORIALS]},
             {"Experiments": [{"Lab book": PLACES[LAB_BOOK]}, *folders(EXPERIMENTS, os.path.basename), {"Tables": [PLACES[p] for p in TABLES]}]},
-            {"API": ["api/index.md", *folders(modules, lambda f: os.path.basename(f) if f != "z1" else "", name_of)]}]
+            {"API": ["api/index.md", *folders(modules, lambda f: os.path.basename(f) if f != "z1" else "", lambda path: Path(path).stem)]}]
 
 
 def on_files(files, config):
@@ -197,8 +197,10 @@ def on_files(files, config):
 
 
 def on_nav(nav, config, files):
-    "The page that is no page of mkdocs."
-    if files.get_file_from_path("window/index.html"): nav.items.insert(1, Link("The window, to touch", "window/index.html"))
+    "The page that mkdocs has not made, and the notebook that writes its data."
+    entries = [("To the page", "window/index.html"), ("Its data", "experiments/coder/exp_window_page.html")]
+    if links := [Link(title, url) for title, url in entries if any(f.url == url for f in files)]:
+        nav.items.insert(1, Section("The window, to touch", links))
     return nav
 
 

@@ -86,6 +86,7 @@ def commented(module):
     loaded = importlib.import_module(f"z1.{dotted(module)}")
     for name in public(module):
         found = getattr(loaded, name)
+        if getattr(found, "__module__", loaded.__name__) != loaded.__name__: continue  # brought from another module
         methods = [m for n, m in vars(found).items() if n[0] != "_" and inspect.isfunction(m)] if inspect.isclass(found) else []
         for definition in [f for f in (found, *methods) if inspect.isfunction(f) or inspect.isclass(f)]:
             yield from (str(text) for text in docments(definition).values() if text)
