@@ -52,7 +52,7 @@ export VLLM_NO_USAGE_STATS := 1
 export VLLM_CPU_KVCACHE_SPACE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures first everything test model lab export outputs clean fresh gpus precious FORCE
+.PHONY: help figures first everything test docs model lab export outputs clean fresh gpus precious FORCE
 .DELETE_ON_ERROR:
 .PRECIOUS: $(DONE)/exp_train-%.ipynb $(DONE)/exp_sweep-%.ipynb $(RESULTS)/parameters/%.yaml
 
@@ -60,6 +60,7 @@ help:
 	@echo "make figures [RECIPE=nano] [SEEDS='0 1'] [FRESH=1]   run the main job, draw every figure and table"
 	@echo "             [ENGINE=vllm]                           decode with vLLM (pip install 'z1[vllm]') instead of transformers"
 	@echo "make test                                            run all tests"
+	@echo "make docs                                            build the web site into _docs/ (open _docs/index.html)"
 	@echo "make model [MODEL=$(MODEL)]  find a model's weights, or make them"
 	@echo "make lab                                             open the notebooks in JupyterLab"
 	@echo "make export                                          write z1/ from the notebooks, clean the notebooks"
@@ -264,9 +265,15 @@ endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/vllm .venv/demo .venv/bubblewrap .venv/chromium
+test: .venv/vllm .venv/demo .venv/bubblewrap .venv/chromium docs
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+
+# Pages from nbs/, figures/ and z1/, by site/hooks.py; nothing is executed. A warning, such as a link that leads nowhere, is an error.
+SHOWN := mkdocs.yml $(wildcard README.md CONTRIBUTING.md CHANGELOG.md nbs/*.* nbs/*/*.* nbs/*/*/*.* figures/* site/*.* site/*/*.* site/*/*/*.*) $(MODULES)
+docs: _docs/index.html
+_docs/index.html: $(SHOWN) | .venv/ready
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Finds a model's weights, or makes them where no hub is reached: kept in $Z1_MODELS, or in the user's cache.
 model: export HF_HUB_OFFLINE := 0
