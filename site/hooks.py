@@ -51,10 +51,9 @@ PLACES = {path: place(path) for path in [TOUR, LAB_BOOK, *ABOUT, *CHAPTERS, *TUT
 def link(path, page):
     "The link from a page to what shows a file, which is the file itself if no page does; None if there is no such file."
     if (ROOT/path).is_dir(): path = next((p for p in (f"{path}/README.md", f"{path}/index.ipynb") if p in PLACES), path)
-    if path not in PLACES:
-        if not (ROOT/path).is_file(): return None
-        carried.add(path)
-    return os.path.relpath(PLACES.get(path, path), os.path.dirname(page) or ".")
+    if not (ROOT/path).is_file(): return None
+    if path not in PLACES and not path.startswith("site/"): carried.add(path)
+    return os.path.relpath(PLACES.get(path, path.removeprefix("site/")), os.path.dirname(page) or ".")
 
 
 def outside_code(text, change):
