@@ -40,7 +40,8 @@ def python(built, tmp_path_factory):
     place = tmp_path_factory.mktemp("environment")
     venv.create(place, symlinks=True)
     own = Path(sysconfig.get_path("purelib", vars={"base": place, "platbase": place}))
-    (own/"others.pth").write_text(sysconfig.get_path("purelib") + "\n")  # a .pth there is not read: no editable z1
+    others = [path for path in sys.path if path.endswith("site-packages")]  # a .pth in one of them is not read: no editable z1
+    (own/"others.pth").write_text("\n".join(others) + "\n")
     python = place/"bin"/"python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", built[1])
     return python

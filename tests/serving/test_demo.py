@@ -3,7 +3,6 @@ import contextlib
 import io
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -73,13 +72,13 @@ def eventually(true, seconds=10):
 
 @pytest.mark.parametrize("policy", [*POLICIES, "tip+shifted"])
 def test_text_and_counts_are_those_of_generate(plain, client, policy):
-    if policy.startswith("tip"): pytest.skip("the nano model knows none of the words") if not wait_is_a_token(plain) else None
+    if policy == "tip+shifted" and not knows_a_switch(plain): pytest.skip("the nano model knows none of the words")
     text, counts = client.predict(QUESTION, policy, 48, ANSWER, 16, api_name="/decode")
     assert (pairs(text), counts) == expected(plain, QUESTION, policy, 48, ANSWER, 16)
     assert sum(map(int, re.findall(r"(\d+) (?:thinking|hint|answer)", counts))) == int(re.search(r"= (\d+)", counts)[1])
 
 
-def wait_is_a_token(engine):
+def knows_a_switch(engine):
     try: make_policies("tip+shifted", [8], engine.tokenizer, ANSWER)
     except ValueError: return False
     return True
@@ -131,8 +130,10 @@ def test_somebody_who_vanishes_frees_the_engine_too(app, slowly):
     code = ("from gradio_client import Client; import sys; "
             "Client(sys.argv[1], verbose=False).submit(sys.argv[2], 'hard_cut', 1100, '', 16, api_name='/decode').result()")
     process = subprocess.Popen([sys.executable, "-c", code, app.local_url, QUESTION.replace("1: ", "1:  ", 1)])
-    try: assert eventually(lambda: app.streams.running, 30)
-    finally: process.send_signal(signal.SIGKILL)
+    try:
+        assert eventually(lambda: app.streams.running, 60)
+        time.sleep(1)  # it has asked, and begins to listen
+    finally: process.kill()
     process.wait()
     assert eventually(lambda: not app.streams.running)
 
@@ -150,7 +151,7 @@ BAD = {("window", -1): "the window must be a whole number of tokens, 1 or more, 
        ("closing", " "): "the closing phrase is empty, and shifted needs one: .*",
        ("closing", "so<|im_end|>"): "ShiftedWindow.hint_ids contains .*, which ends the turn: leave it out.*",
        ("question", "  "): "the question is empty: write one",
-       ("question", QUESTION * 20): "your question: a prompt of .* shorten either"}
+       ("question", QUESTION * 40): "your question: a prompt of .* shorten either"}
 
 
 @pytest.mark.parametrize("field, value", BAD, ids=lambda x: str(x)[:20])
@@ -194,5 +195,5 @@ def test_from_the_command_line():
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://127.0.0.1:\d+", line)))
         assert Client(url, verbose=False).predict(QUESTION, "shifted", 16, ANSWER, 8, api_name="/decode")[1].startswith("16 thinking")
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(30)
