@@ -181,9 +181,11 @@ def state_of(page):
 
 def go_to(page, **state):
     "Another state of the opened page, by its address."
-    page.evaluate("hash => new Promise(done => { addEventListener('hashchange', () => requestAnimationFrame(() => setTimeout(done)), {once: true}); location.hash = hash })", urlencode(state))
+    page.evaluate("hash => { location.hash = hash }", urlencode(state))
     page.wait_for_function("""want => document.querySelector('#problem').value === want.problem && document.querySelector('.strip .way').value === want.policy
-      && document.querySelector('#window').getAttribute('aria-valuetext') === `window ${Number(want.window).toLocaleString('en')} tokens`""", arg={k: str(v) for k, v in state.items()})
+      && document.querySelector('#window').getAttribute('aria-valuetext') === `window ${Number(want.window).toLocaleString('en')} tokens`
+      && document.querySelectorAll('.strip .way')[1].value === (want.other ?? '').split('+')[0]""", 
+                           arg={k: str(v) for k, v in state.items()})
 
 
 def expected(row, free):
@@ -243,7 +245,7 @@ def test_the_slider_by_keys(opened):
         page.keyboard.press(key)
         seen.append(windows_seen(page))
     assert seen == [f"window {w} tokens" for w in ("16", "32", "64", "1,024", "512")]
-    page.wait_for_function("document.querySelector('#live').textContent.startsWith('Window 512 tokens. the paper’s hint'.replace('’', \"'\"))")
+    page.wait_for_function("document.querySelector('#live').textContent.startsWith('Window 512 tokens.')")
     assert "answer tokens" in page.inner_text("#live")
 
 
@@ -256,10 +258,10 @@ def test_all_controls_by_keys_alone(opened):
         if reached[-1] == "notebook": break
     wanted = ["skip", "copy", "theme", "benchmark", "problem", "previous", "next", "random", "question", "window", "way", "tokens", "thinking", "lead_in", "notebook"]
     assert [name for name in wanted if not any(name in one for one in reached)] == [], reached
-    page.evaluate("document.activeElement.blur()")
+    before = page.evaluate("location.hash")
     page.focus(".skip")
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "window" and "window=" not in page.evaluate("location.hash") or state_of(page)
+    assert page.evaluate("[document.activeElement.id, location.hash]") == ["window", before], "it skips, and the state stays"
 
 
 def test_another_problem_and_benchmark(opened):
@@ -285,14 +287,14 @@ def test_the_curve_says_its_interval(opened):
     i = PAGES["cruxeval-o"]["ways"]["shifted"]["windows"].index(128)
     said = page.inner_text("#curve-said")
     assert f"{curve['accuracy'][i]:.1%} ({curve['low'][i]:.1%} to {curve['high'][i]:.1%})" in said and "hard cut" in said
-    assert page.locator("#curve .ring").count() == 3 - 1 and page.locator("#curve .band").count() == 1   # one a shown policy with windows
+    assert page.locator("#curve .ring").count() == 2 and page.locator("#curve .band").count() == 1   # one a shown policy with windows
     before = page.locator("#curve polyline").count()
     page.check("#legend [value=lead_in]")
     assert page.locator("#curve polyline").count() == before + 1 and "lead_in" in state_of(page)["curves"]
     page.check("[name=count][value=total]")
     assert "all tokens" not in page.inner_text("#curve-title") and "hint and answer" in page.locator("#curve").text_content()
-    box = page.locator("#curve").bounding_box()
-    page.mouse.click(box["x"] + box["width"] - 14, box["y"] + 60)
+    curve = page.locator("#curve")
+    curve.click(position=dict(x=curve.bounding_box()["width"] - 14, y=60))
     assert state_of(page)["window"] == "1024"
 
 
@@ -372,7 +374,7 @@ def test_data_that_cannot_be_loaded_is_said(opened, address):
     page.evaluate("document.querySelector('#benchmark').value = 'humaneval'; document.querySelector('#benchmark').dispatchEvent(new Event('change'))")
     page.wait_for_selector("#status.failed")
     assert "humaneval.json: the server answered 404" in page.inner_text("#status") and page.locator("#main").is_hidden()
-    assert len(page.troubles) == 2 and all("404" in t for t in page.troubles)      # the browser's own words
+    assert page.troubles and all("404" in t or t.endswith("humaneval.json") for t in page.troubles)  # the browser's own words
     page.troubles.clear()
     page.unroute("**/humaneval.json")
     page.evaluate("dispatchEvent(new Event('hashchange'))")                       # a second try finds it
@@ -382,14 +384,14 @@ def test_data_that_cannot_be_loaded_is_said(opened, address):
 
 # -- for everybody --------------------------------------------------------------------------------------------------
 
-VIEWS = [{}, STATES[0], STATES[1], dict(benchmark="cruxeval-o", window="16", policy="hard_cut", other="unlimited", phrases="open")]
+VIEWS = [*STATES, dict(benchmark="cruxeval-o", problem=PAGES["cruxeval-o"]["first"], window="16", policy="hard_cut", other="unlimited", phrases="open")]
 
 
 @pytest.mark.parametrize("width", [320, 360, 768])
 def test_a_phone_scrolls_in_one_direction(opened, width):
     page = opened(width=width, height=640)
-    for state in VIEWS:
-        if state: go_to(page, **dict(problem=PAGES[state["benchmark"]]["first"], **{k: v for k, v in state.items() if k != "problem"}) | dict(problem=state.get("problem", PAGES[state["benchmark"]]["first"])))
+    for state in (None, *VIEWS):
+        if state: go_to(page, **state)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         page.wait_for_timeout(100)
         wide, inner = page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")

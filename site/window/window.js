@@ -55,8 +55,9 @@ function keepState(now = false) {
   if (now) write(); else waiting = setTimeout(write, 150);
 }
 
-function readState() {
-  const said = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+function readState(address = location.href) {
+  clearTimeout(waiting);                                     // what is still to be written is older than what is read
+  const said = Object.fromEntries(new URLSearchParams(new URL(address).hash.slice(1)));
   for (const key of Object.keys(START)) state[key] = said[key] ?? START[key];
 }
 
@@ -110,7 +111,7 @@ async function show() {
   showQuestion();
   showMade();
   showWindow();
-  if (notes.length) keepState();
+  if (notes.length) keepState();                             // the address says what is shown
 }
 
 function fail(problem) {
@@ -180,6 +181,7 @@ function showQuestion() {
 
 function showMade() {
   get("made").textContent = page.made;
+  get("model").textContent = page.manifest.model.split("/").pop();
   const { n, problems, ...said } = page.manifest;
   get("manifest").replaceChildren(...Object.entries({ ...said, problems: `${n} of ${problems}` }).map(([name, value]) =>
     element("div", {}, element("dt", {}, name.replace("_", " ")), element("dd", {}, String(value)))));
@@ -242,6 +244,7 @@ function showTicks(window) {
     });
     return element("span", w === window ? { class: "here" } : {}, element("span", { class: "tick" }, number(w)), ...signs);
   }));
+  get("tick-said").textContent = `This problem at every window: ✓ right, ✗ wrong, ○ no answer${state.other ? `; above ${nameOf(state.policy)}, below ${nameOf(state.other)}` : ""}`;
 }
 
 function drawnWays() {
@@ -253,7 +256,8 @@ function showCurve(window) {
   const ways = drawnWays();
   drawCurve(get("curve"), ways, state.count, window, w => change({ window: String(w) }));
   const counts = shownWays().some(isPhrase) ? `; closing phrases on ${phrases.manifest.n} of them` : "";
-  get("curve-about").textContent = `${page.label}, all ${page.manifest.n} problems${counts}. Band and bars: 95% Wilson intervals over problems.`;
+  const { n, problems } = page.manifest;
+  get("curve-about").textContent = `${page.label}, ${n < problems ? `the ${n} of ${problems} problems that are decoded so far` : `all ${n} problems`}${counts}. Band and bars: 95% Wilson intervals over problems.`;
   const heights = shownWays().map(way => {
     const { curve, windows } = wayOf(way), i = windows.length > 1 ? windows.indexOf(window) : 0;
     return i < 0 ? "" : `${nameOf(way)} ${percent(curve.accuracy[i])} (${percent(curve.low[i])} to ${percent(curve.high[i])})`;
@@ -356,7 +360,8 @@ get("random").addEventListener("click", () => go(0));
 for (const radio of document.querySelectorAll("[name=count]")) radio.addEventListener("change", () => change({ count: radio.value }));
 get("phrases").addEventListener("toggle", () => { if (page && get("phrases").open !== Boolean(state.phrases)) change({ phrases: get("phrases").open ? "open" : "" }); });
 document.querySelector(".skip").addEventListener("click", event => { event.preventDefault(); get("window").focus(); });
-addEventListener("hashchange", () => { readState(); show(); });
+addEventListener("hashchange", event => { readState(event.newURL || location.href); keepState(); show(); });
 new ResizeObserver(() => { if (page && !get("main").hidden) showCurve(Number(state.window)); }).observe(document.querySelector(".curve"));
+get("question").parentElement.open = innerWidth > 480;   // a phone shows the window first
 readState();
 show();
