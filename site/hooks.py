@@ -12,7 +12,7 @@ import api
 from latex2mathml.converter import convert
 from markdown import markdown
 from mkdocs.structure.files import File
-from mkdocs.structure.nav import Link, Section
+from mkdocs.structure.nav import Link
 
 from z1.house import imported, is_result, module_files
 
@@ -31,6 +31,7 @@ def listing(*patterns):
 
 TOUR, LAB_BOOK = "nbs/index.ipynb", "nbs/experiments/LOG.md"
 ABOUT = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+SCHEMA = "site/window/README.md"
 CHAPTERS = sorted(listing("nbs/[0-9]*.ipynb", "nbs/[0-9]*/*.ipynb"))
 TUTORIALS = listing("nbs/tutorials/*.ipynb")
 EXPERIMENTS = sorted(listing("nbs/experiments/*/README.md", "nbs/experiments/*/*.ipynb"))
@@ -42,10 +43,11 @@ def place(path):
     "The page that shows a file of the repository."
     if path in MODULES.values(): return f"api/{path.removeprefix('z1/').removesuffix('.py').replace('/', '.')}.md"
     if path == "README.md": return "readme.md"
+    if path == SCHEMA: return "window/schema.md"  # beside a page of its own, window/index.html
     return re.sub(r"\.ipynb$", ".md", path.removeprefix("nbs/"))
 
 
-PLACES = {path: place(path) for path in [TOUR, LAB_BOOK, *ABOUT, *CHAPTERS, *TUTORIALS, *EXPERIMENTS, *TABLES, *MODULES.values()]}
+PLACES = {path: place(path) for path in [TOUR, LAB_BOOK, *ABOUT, SCHEMA, *CHAPTERS, *TUTORIALS, *EXPERIMENTS, *TABLES, *MODULES.values()]}
 
 
 def link(path, page):
@@ -179,7 +181,7 @@ def navigation():
     def floor(path): return int(number(path).split(".")[0])
     parts = [{part: [*folders([c for c in CHAPTERS if floor(c) in floors], folder_title, chapter_title)]} for part, floors in PARTS.items()]
     modules = sorted(MODULES.values(), key=chapter_of)
-    return [{"The tour": ["index.md", *({Path(p).stem.capitalize(): PLACES[p]} for p in ABOUT)]}, *parts,
+    return [{"The tour": ["index.md", *({Path(p).stem.capitalize(): PLACES[p]} for p in ABOUT)]}, {"The window, to touch": [{"Its data": PLACES[SCHEMA]}]}, *parts,
             {"Tutorials": [PLACES[p] for p in TUTORIALS]},
             {"Experiments": [{"Lab book": PLACES[LAB_BOOK]}, *folders(EXPERIMENTS, os.path.basename), {"Tables": [PLACES[p] for p in TABLES]}]},
             {"API": ["api/index.md", *folders(modules, lambda f: os.path.basename(f) if f != "z1" else "", lambda path: Path(path).stem)]}]
@@ -196,10 +198,9 @@ def on_files(files, config):
 
 
 def on_nav(nav, config, files):
-    "The page that mkdocs has not made, and the notebook that writes its data."
-    entries = [("To the page", "window/index.html"), ("Its data", "experiments/coder/exp_window_page.html")]
-    if links := [Link(title, url) for title, url in entries if any(f.url == url for f in files)]:
-        nav.items.insert(1, Section("The window, to touch", links))
+    "The page that mkdocs has not made comes first in its section."
+    section = next(item for item in nav.items if item.title == "The window, to touch")
+    section.children.insert(0, Link("To the page", "window/index.html"))
     return nav
 
 
