@@ -244,7 +244,7 @@ function showTicks(window) {
     });
     return element("span", w === window ? { class: "here" } : {}, element("span", { class: "tick" }, number(w)), ...signs);
   }));
-  get("tick-said").textContent = `This problem at every window: ✓ right, ✗ wrong, ○ no answer${state.other ? `; above ${nameOf(state.policy)}, below ${nameOf(state.other)}` : ""}`;
+  get("tick-said").textContent = `✓ right, ✗ wrong, ○ no answer${state.other ? `; above ${nameOf(state.policy)}, below ${nameOf(state.other)}` : ""}`;
 }
 
 function drawnWays() {
