@@ -97,19 +97,21 @@ help:
 	  hf-gradio orjson pydub safehttpx semantic-version tomlkit
 	@touch $@
 
+# Put a command there with the system's package manager, unless it is there: $(call system,command,package).
+define system
+@command -v $(1) > /dev/null || { echo "installing $(2)"; $(SUDO) apt-get install -y -qq $(2) > /dev/null \
+  || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $(2) > /dev/null; }; } \
+  || { echo "$(2) is missing: install it with your system's package manager"; exit 1; }
+@touch $@
+endef
+
 # Model-written code runs in bubblewrap and nowhere else.
 .venv/bubblewrap: .venv/ready
-	@command -v bwrap > /dev/null || { echo "installing bubblewrap"; $(SUDO) apt-get install -y -qq bubblewrap > /dev/null \
-	  || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq bubblewrap > /dev/null; }; } \
-	  || { echo "bubblewrap is missing: install it with your system's package manager"; exit 1; }
-	@touch $@
+	$(call system,bwrap,bubblewrap)
 
 # The page on which one drags the window is tested in a real browser.
 .venv/chromium: .venv/bubblewrap
-	@command -v chromium > /dev/null || { echo "installing chromium"; $(SUDO) apt-get install -y -qq chromium > /dev/null \
-	  || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium > /dev/null; }; } \
-	  || { echo "chromium is missing: install it with your system's package manager"; exit 1; }
-	@touch $@
+	$(call system,chromium,chromium)
 
 # --- the main job -------------------------------------------------------------------------------------------------
 
