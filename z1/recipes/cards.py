@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from ..benchmarks.comparison import markdown_table
 from ..core import Sample, atomic, root
 from ..data.curation import size_category
-from ..measure.statistics import wilson
+from ..measure.statistics import Curve
 from ..measure.sweep import read_samples
 from ..nano.training import MODEL_CARD
 from .nano import R1_POLICIES, Z1_POLICIES
@@ -25,9 +25,8 @@ from .nano import R1_POLICIES, Z1_POLICIES
 # %% ../../nbs/13_recipes/06_cards.ipynb #8139c72b
 def by_window(rows: pd.DataFrame) -> pd.DataFrame:  # samples of one model, seed, policy and benchmark
     "Accuracy with its 95% interval, and mean thinking tokens, at each window."
-    found = rows.groupby("window").agg(n=("correct", "size"), right=("correct", "sum"), tokens=("thinking_tokens", "mean"))
-    found[["low", "high"]] = [wilson(int(right), int(n)) for right, n in zip(found.right, found.n)]
-    return found.assign(accuracy=found.right / found.n).reset_index()
+    [model], [policy] = set(rows.model), set(rows.policy)
+    return Curve.from_samples(rows, model, policy).points().assign(n=rows.problem_id.nunique())
 
 # %% ../../nbs/13_recipes/06_cards.ipynb #03fd525e
 def window_table(found: pd.DataFrame) -> str:  # of `by_window`
