@@ -96,14 +96,14 @@ class OpenStreams:
         request, done = settle(replace(stream.request, start=ids))
         with self.changed:
             stream.request, stream.done = request, done
-            if done and stream in self.running: self.running.remove(stream)
+            if done: self.close(stream)
             self.changed.notify_all()
 
     def fail(self, stream: Stream, error: Exception):
         "A stream can't go on."
         with self.changed:
             stream.error = error
-            if stream in self.running: self.running.remove(stream)
+            self.close(stream)
             self.changed.notify_all()
 
 # %% ../../nbs/08_serving/08_streams.ipynb #ce55480c
