@@ -117,7 +117,9 @@ def constant(code, node, names):
     "A constant, or an import, as it is written; a long one is cut."
     lines = code.lines[node.lineno - 1:node.end_lineno]
     yield "\n".join(f"## `{name}` {{ #{name} }}\n" for name in names)
-    yield "```python\n" + "\n".join(lines[:LONG] + ["..."] * (len(lines) > LONG)) + "\n```"
+    text = "\n".join(lines[:LONG] + ["..."] * (len(lines) > LONG))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))  # a text with a fence in it needs a longer one
+    yield f"{fence}python\n{text}\n{fence}"
 
 
 def definitions(text):
