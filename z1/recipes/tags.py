@@ -47,7 +47,6 @@ class TagsRecipe:
     asked: dict          # benchmark -> how many of its problems: held-out functions, CRUXEval-O, another kind
     training: FineTuning = FineTuning(
         base="Qwen/Qwen2.5-Coder-0.5B-Instruct", learning_rate=1e-3, warmup_steps=5, epochs=1, micro_batch=2, max_length=768,
-        bf16=False,
         gradient_checkpointing=False, fsdp=False, lora_rank=2, lora_alpha=4, lora_merge=False, save_steps=5)
     seeds: tuple = (0,)  # of the order of rows and of the adapters' first weights
     windows: tuple = (16, 32, 64, 128)
@@ -58,11 +57,11 @@ class TagsRecipe:
 
 # %% ../../nbs/13_recipes/05_tags.ipynb #b72b04c1
 _CPU = TagsRecipe("tags_cpu", 25, 1, {"traced": 100, "cruxeval-o": 100, "gsm8k": 32})
-_H100 = replace(_CPU.training, bf16=True, learning_rate=3e-4, warmup_steps=20, micro_batch=16, max_length=1024, lora_rank=16, lora_alpha=32,
+_H100 = replace(_CPU.training, learning_rate=3e-4, warmup_steps=20, micro_batch=16, max_length=1024, lora_rank=16, lora_alpha=32,
                 lora_merge=True, save_steps=50)
 _GPU = replace(_CPU, name="tags_gpu", steps=280, batch=8, training=_H100, seeds=(0, 1, 2), max_tokens=1024,
                windows=(16, 32, 64, 128, 256, 512), asked={"traced": 500, "cruxeval-o": 800, "gsm8k": 1319})
-_TINY = replace(_CPU.training, base="data/models/nano/z1-s0", warmup_steps=1, save_steps=2, max_length=1024)
+_TINY = replace(_CPU.training, base="data/models/nano/z1-s0", bf16=False, warmup_steps=1, save_steps=2, max_length=1024)
 _DRY = replace(_CPU, name="tags_dry", steps=4, training=_TINY, windows=(16, 64), max_tokens=96, answer_tokens=8,
                rows=2, asked={"traced": 2, "cruxeval-o": 2, "gsm8k": 2})
 SCALES = {"cpu": _CPU, "gpu": _GPU, "dry": _DRY}
