@@ -90,13 +90,6 @@ help:
 	@$(if $(shell command -v nvidia-smi),,$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec)
 	@touch $@
 
-# Gradio asks for a pillow below 13 and works with ours: it comes without what it asks for, and what only it needs comes beside it.
-.venv/demo: .venv/ready
-	@echo "installing Gradio for the tests"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt gradio gradio_client brotli groovy \
-	  hf-gradio orjson pydub safehttpx semantic-version tomlkit
-	@touch $@
-
 # Put a command there with the system's package manager, unless it is there: $(call system,command,package).
 define system
 @command -v $(1) > /dev/null || { echo "installing $(2)"; $(SUDO) apt-get install -y -qq $(2) > /dev/null \
@@ -267,7 +260,7 @@ endif
 
 # --- the rest -----------------------------------------------------------------------------------------------------
 
-test: .venv/vllm .venv/demo .venv/bubblewrap .venv/chromium docs
+test: .venv/vllm .venv/bubblewrap .venv/chromium docs
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
