@@ -6,9 +6,10 @@ import statsmodels.api as sm
 from hypothesis import assume, given, settings, strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from z1.measure.statistics import (Averages, Curve, accuracy_at_equal_tokens, accuracy_interval, best_point, bootstrap, mcnemar, redraws,
+from z1.measure.statistics import (Averages, Curve, accuracy_at_equal_tokens, accuracy_interval, best_point, bootstrap, holm, mcnemar, redraws,
                            sign_flip, spearman, token_ratio, tokens_at, tokens_at_best, tokens_at_equal_accuracy, wilson)
 
 few = settings(max_examples=40, deadline=None)
@@ -130,6 +131,16 @@ def test_mcnemar_is_statsmodels(pairs):
     a, b = np.array(pairs).T
     counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
     assert mcnemar(a, b).p == pytest.approx(min(their_mcnemar(counts, exact=True).pvalue, 1))
+
+
+@few
+@given(st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=30))
+def test_holm_is_statsmodels(p):
+    p = pd.Series(p)
+    known = p.dropna()
+    corrected = holm(p)
+    assert corrected.isna().equals(p.isna())
+    if len(known): assert list(corrected.dropna()) == pytest.approx(list(multipletests(known, method="holm")[1]))
 
 
 @pytest.mark.parametrize("size", [6, 12])

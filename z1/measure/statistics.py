@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['CURVE_COLUMNS', 'REACHED', 'wilson', 'redraws', 'bootstrap', 'accuracy_interval', 'paired', 'McNemar', 'mcnemar',
-           'sign_flip', 'spearman', 'curve_rows', 'cell_means', 'Averages', 'CurveTables', 'Curve', 'tokens_to_reach',
-           'tokens_at', 'Best', 'best_point', 'common_targets', 'token_ratio', 'redrawn_curves', 'target_intervals',
-           'with_interval', 'tokens_at_equal_accuracy', 'tokens_at_best', 'accuracy_at_equal_tokens']
+           'sign_flip', 'holm', 'spearman', 'curve_rows', 'cell_means', 'Averages', 'CurveTables', 'Curve',
+           'tokens_to_reach', 'tokens_at', 'Best', 'best_point', 'common_targets', 'token_ratio', 'redrawn_curves',
+           'target_intervals', 'with_interval', 'tokens_at_equal_accuracy', 'tokens_at_best',
+           'accuracy_at_equal_tokens']
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #98faf3e1
 from dataclasses import dataclass
@@ -19,8 +20,7 @@ from scipy import stats
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #86e43fd8
 def wilson(
-    k: int,              # how many were right
-    n: int,              # out of how many
+    k: int, n: int,      # how many were right, and out of how many
     level: float = .95,  # confidence
 ) -> tuple[float, float]:
     "The Wilson interval for a share."
@@ -32,9 +32,8 @@ def wilson(
 # %% ../../nbs/07_measure/03_statistics.ipynb #940910c9
 @lru_cache(4)
 def redraws(
-    problems: int,  # P, how many problems there are
-    n: int,         # how many redraws
-    seed: int,      # the same seed gives the same redraws
+    problems: int,      # P, how many problems there are
+    n: int, seed: int,  # how many redraws; the same seed gives the same
 ) -> np.ndarray:
     "Counts (n, P), read-only: how often each problem occurs in each redraw; rows sum to P."
     if problems < 1: raise ValueError("there are no problems to redraw; the selection is empty")
@@ -46,8 +45,7 @@ def redraws(
 def bootstrap(
     values_by_problem,               # (P,) or (P, W): one row a problem, its samples averaged
     statistic: Callable = np.mean,   # called as statistic(rows, axis=0)
-    n: int = 2000,                   # redraws
-    seed: int = 0,
+    n: int = 2000, seed: int = 0,    # redraws
     level: float = .95,              # confidence
 ) -> tuple:
     "The percentile interval (low, high) under redrawing of the problems; it is too narrow for fewer than 100."
@@ -99,9 +97,8 @@ def mcnemar(a, b) -> McNemar:  # (P,) right or wrong, the same problems in the s
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #7b0f67b8
 def sign_flip(
-    a, b,            # (P,) mean score of each problem, the same problems in the same order
-    n: int = 10000,  # random flips
-    seed: int = 0,
+    a, b,                           # (P,) mean score of each problem, the same problems in the same order
+    n: int = 10000, seed: int = 0,  # random flips
 ) -> tuple[float, float]:
     "The mean difference a - b and its p-value under random flips of each problem's sign."
     a, b = paired(a, b)
@@ -110,6 +107,12 @@ def sign_flip(
     signs = 2. * np.random.default_rng(seed).integers(0, 2, (n, len(d))) - 1
     further = int((np.abs(signs @ d) >= abs(d.sum()) - 1e-9).sum())
     return float(d.sum() / len(a)), (further + 1) / (n + 1)
+
+# %% ../../nbs/07_measure/03_statistics.ipynb #4f1b7a02
+def holm(p: pd.Series) -> pd.Series:  # p-values; nan: there was no test
+    "The p-values corrected for their number; nan stays."
+    order = p.dropna().sort_values()
+    return (order * np.arange(len(order), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 # %% ../../nbs/07_measure/03_statistics.ipynb #d3b5267f
 def spearman(x, y) -> float:  # (n,) two measurements of the same things
