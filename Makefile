@@ -167,7 +167,7 @@ $(DONE)/exp_collect.ipynb: exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,-p recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed/*.json* data/results/filters/* $(CODER)/*.* $(CODER)/*/*.parquet $(CODER)/*/*.jsonl) $(MODULES) \
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed*/*.json* data/results/filters/* $(CODER)/*.* $(CODER)/*/*.parquet $(CODER)/*/*.jsonl) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,-p out_dir $(FIGURES))
 
