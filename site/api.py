@@ -85,9 +85,14 @@ def codes(nodes):
     return ", ".join(f"<code>{escape(t, quote=False).replace('|', '&#124;').replace('*', '&#42;').replace('_', '&#95;')}</code>" for t in texts)
 
 
+def kinds(nodes):
+    "Types as code, each once."
+    return codes(dict.fromkeys(ast.unparse(n) for n in nodes if n is not None))
+
+
 def table(rows):
     "Parameters with their types, defaults and comments; a column that would be empty is left out."
-    columns = [("parameter", codes, 0), ("type", codes, 1), ("default", codes, 2), ("meaning", cell, 3)]
+    columns = [("parameter", codes, 0), ("type", kinds, 1), ("default", codes, 2), ("meaning", cell, 3)]
     columns = [(title, write, i) for title, write, i in columns if any(write(row[i]) for row in rows)]
     lines = [[title for title, *_ in columns], ["---"] * len(columns), *([write(row[i]) for _, write, i in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,9 +1,13 @@
-"How tests start make and papermill, and what they read from them."
+"How tests start make, papermill and a server of files, and what they read from them."
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,3 +39,18 @@ def papermill(notebook, written, **parameters):
     cells = json.loads(Path(written).read_text())["cells"]
     error = (done.stderr[-2000:] or "failed without a word") if done.returncode else ""
     return error, "".join(t for c in cells for o in c.get("outputs", ()) for t in o.get("text", ()))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *said): pass
+
+
+@contextmanager
+def serve(folder):
+    "A web server of a folder's files; its address."
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -65,6 +65,11 @@ def test_every_chapter_has_a_floor_of_its_own():
     assert len({name[:2] for name in folders}) == len(folders), "two folders or chapters have one number"
 
 
+def test_the_slowest_tests_are_there():
+    from conftest import SLOW
+    assert set(SLOW) <= {p.stem for p in (ROOT/"tests").rglob("test_*.py")}
+
+
 def test_tests_mirror_the_house():
     folders = {p.parent.name for p in (ROOT/"tests").glob("*/*.py")}
     assert folders <= {p.name for p in (ROOT/"z1").iterdir()} | {"tutorials"}

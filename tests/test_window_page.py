@@ -2,10 +2,6 @@
 import json
 import random
 import re
-import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
@@ -17,6 +13,7 @@ from z1.measure.sweep import read_samples
 from z1.recipes.coder import LANDINGS
 from z1.recipes.coder_results import coder_folder, read_manifests, spent_curve
 from z1.window import CLOSINGS
+from running import serve
 
 SITE = Path(__file__).resolve().parents[1]/"site"/"window"
 AGAIN = "run exp_window_page again"
@@ -114,31 +111,13 @@ def test_closing_phrases_are_those_that_were_measured(name):
 
 # -- the page -----------------------------------------------------------------------------------------------------
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *said): pass
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     "The page below a path of its own, as a project's site has it."
     folder = tmp_path_factory.mktemp("site")
     (folder/"docs").mkdir()
     (folder/"docs"/"window").symlink_to(SITE)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/docs/window/"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync = pytest.importorskip("playwright.sync_api")
-    if not (found := shutil.which("chromium")): pytest.fail("chromium is missing: `make .venv/chromium` installs it")
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with serve(folder) as found: yield f"{found}/docs/window/"
 
 
 @pytest.fixture
