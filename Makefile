@@ -24,7 +24,7 @@ $(if $(COMPUTING),,$(error z1/house.py cannot say which modules the main job nee
 vpath %.ipynb $(wildcard $(NBS)/*)
 # KEPT draw kept numbers: the paper's, and those that are not measured at every run; MEASURED what this run has measured.
 CODER     := data/results/coder
-DRAWN     := $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
+DRAWN     := $(if $(wildcard data/results/tags_cpu/samples.parquet),fig_tags) $(if $(wildcard $(CODER)/samples.parquet),fig_coder_scaling tab_coder_equal) $(if $(wildcard $(CODER)/*/confidence.jsonl),fig_coder_stop) \
              $(if $(wildcard $(CODER)/*/closings.parquet),fig_coder_closings) $(if $(wildcard $(CODER)/*/examples.jsonl),fig_examples)
 ifeq ($(RECIPE),subsets)
 MODELS    := small random longest shortest small_steps random_steps longest_steps shortest_steps
@@ -167,7 +167,7 @@ $(DONE)/exp_collect.ipynb: exp_collect.ipynb $(SWEPT) $(COMPUTING) $(DONE)/seeds
 $(MEASURED:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(DONE)/exp_collect.ipynb $(MODULES)
 	$(call notebook,-p recipe $(RECIPE))
 
-$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed*/*.json* data/results/filters/* $(CODER)/*.* $(CODER)/*/*.parquet $(CODER)/*/*.jsonl) $(MODULES) \
+$(KEPT:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: %.ipynb $(wildcard data/paper/*.csv data/results/*speed*/*.json* data/results/filters/* data/results/tags_cpu/*.* $(CODER)/*.* $(CODER)/*/*.parquet $(CODER)/*/*.jsonl) $(MODULES) \
   $(if $(filter subsets,$(RECIPE)),$(DONE)/exp_collect.ipynb,$(wildcard data/results/subsets/samples.parquet))
 	$(call notebook,-p out_dir $(FIGURES))
 

@@ -94,7 +94,7 @@ def test_what_it_writes_is_ignored_by_git():
 BY_HAND = {"exp_speed", "exp_grading_speed", "exp_curation_speed", "exp_packing_speed", "exp_benchmark", "exp_compare", "exp_teach",
            "exp_curate", "exp_finetune", "exp_filters", "fig_benchmarks", "exp_decoding_speed", "exp_coder_decode",
            "exp_coder_collect", "exp_coder_confidence", "exp_coder_closings", "exp_coder_counting", "exp_tags_data", "exp_tags_train",
-           "exp_tags_decode", "exp_tags_collect", "fig_tags", "exp_window_page"}
+           "exp_tags_decode", "exp_tags_collect", "exp_window_page"}
 
 
 def test_from_nothing_to_figures(whole):
