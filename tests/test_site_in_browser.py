@@ -56,3 +56,9 @@ def test_every_field_has_a_name(seen, name):
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_phone_shows_all_of_it(seen, name):
     assert seen(name, "light", 320).evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_faint_words_and_fields_without_names_would_be_found(browser):
+    page = browser.new_page()
+    page.set_content("<p style='color: #999'>faint</p><p style='color: #767676'>just enough</p><input><label>a <input></label>")
+    assert list(page.evaluate(FAINT).values()) == ["faint"] and len(page.evaluate(NAMELESS)) == 1
