@@ -29,6 +29,7 @@ from z1.benchmarks.suites import (BENCHMARKS, Benchmark, ComputedRows, Protocol,
                                   stratified)
 from z1.benchmarks.values import grade_value
 from z1.core import Problem, fingerprint
+from z1.recipes.coder import QUESTIONS, question_problems
 from z1.window import HINT, MATH_HINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -705,19 +706,19 @@ def test_what_is_several_files_has_no_plain_name(data):
 
 # -- parts ----------------------------------------------------------------------------------------------------------
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(1, 6), st.integers(0, 9), st.randoms())
-def test_a_stratified_part_is_even_and_the_same_in_any_order(levels, each, seed, chance):
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=40), st.integers(-1, 41), st.integers(0, 9), st.randoms())
+def test_a_stratified_part_keeps_the_shares_and_is_the_same_in_any_order(levels, size, seed, chance):
     problems = [Problem(f"p{i}", "ours", "?", "1", level) for i, level in enumerate(levels)]
-    kinds = set(levels)
-    if min(map(levels.count, kinds)) < each:
-        with pytest.raises(ValueError, match="problems of difficulty . but|problems of difficulty"): stratified(problems, each * len(kinds), seed)
+    if not 1 <= size <= len(problems):
+        with pytest.raises(ValueError, match=f"size is {size}, but there are {len(problems)} problems"): stratified(problems, size, seed)
         return
-    part = stratified(problems, each * len(kinds), seed)
-    assert [[p.difficulty for p in part].count(k) for k in kinds] == [each] * len(kinds)
-    assert part == [p for p in problems if p in part]
+    part = stratified(problems, size, seed)
+    assert len(part) == size and part == [p for p in problems if p in part]
+    for level in set(levels):
+        assert abs([p.difficulty for p in part].count(level) - size * levels.count(level) / len(levels)) < 1
     shuffled = problems[:]
     chance.shuffle(shuffled)
-    assert {p.id for p in stratified(shuffled, len(part), seed)} == {p.id for p in part}
+    assert {p.id for p in stratified(shuffled, size, seed)} == {p.id for p in part}
 
 
 # -- real data, where it is ---------------------------------------------------------------------------------------
@@ -746,10 +747,17 @@ def test_the_real_cruxeval_whose_references_are_right_against_themselves_alone()
     assert not any(grade_value(q.reference, p.answer).correct for p, q in others)
 
 
+@pytest.mark.parametrize("name, file", [("gsm8k", "gsm8k-test.jsonl.gz"), ("math500", "math500.jsonl.gz"),
+                                        ("cruxeval-o", "cruxeval.jsonl.gz"), ("humaneval", "HumanEval.jsonl.gz")])
+def test_as_many_real_problems_can_be_drawn_as_are_asked_of_a_real_model(name, file):
+    whole, question = real(file, name), QUESTIONS[name]
+    assert len(stratified(whole, question.problems)) == len(question_problems(question, EVAL)) == question.problems
+
+
 def test_a_hundred_of_the_real_math500_by_level():
     part = stratified(real("math500.jsonl.gz", "math500"), 100)
-    assert [[p.difficulty for p in part].count(level) for level in range(1, 6)] == [20] * 5
-    assert fingerprint([p.id for p in part]) == "c38cdeff8ed1", "the same hundred on every machine, today and next year"
+    assert [[p.difficulty for p in part].count(level) for level in range(1, 6)] == [9, 18, 21, 25, 27]
+    assert fingerprint([p.id for p in part]) == "9d6e0d03efc3", "the same hundred on every machine, today and next year"
 
 
 def test_the_real_math500():

@@ -48,17 +48,17 @@ def load_benchmark(
 # %% ../../nbs/10_benchmarks/13_suites.ipynb #0b0c550a
 def stratified(
     problems: list[Problem],
-    size: int,       # how many; the same number of each difficulty
+    size: int,       # how many, 1 to all
     seed: int = 0,   # of the draw
 ) -> list[Problem]:
-    "A part with equally many problems of each difficulty, in their old order; raises ValueError where that can't be."
+    "A part in which each difficulty has its share of the whole, in their old order; raises ValueError if there aren't so many."
+    if not 1 <= size <= len(problems):
+        raise ValueError(f"size is {size}, but there are {len(problems)} problems; ask for one at least, and no more than there are")
     levels = {}
     for p in problems: levels.setdefault((p.benchmark, p.difficulty), []).append(p.id)
-    each, rest = divmod(size, len(levels) or 1)
-    if rest or each < 1 or not levels:
-        raise ValueError(f"size is {size}, which is no multiple of the {len(levels)} difficulties; ask for one")
-    if few := next((key for key, ids in levels.items() if len(ids) < each), None):
-        raise ValueError(f"{few[0]}: {len(levels[few])} problems of difficulty {few[1]}, but {each} are asked for; ask for fewer")
-    drawn = {(name, id) for (name, level), ids in levels.items()
-             for id in random_stream("stratified", seed, name, level).sample(sorted(ids), each)}
+    share = {key: divmod(size * len(ids), len(problems)) for key, ids in levels.items()}  # whole problems, remainder
+    missing = size - sum(n for n, _ in share.values())
+    one_more = sorted(share, key=lambda key: (-share[key][1], key))[:missing]
+    drawn = {(key[0], id) for key, ids in levels.items()
+             for id in random_stream("stratified", seed, *key).sample(sorted(ids), share[key][0] + (key in one_more))}
     return [p for p in problems if (p.benchmark, p.id) in drawn]

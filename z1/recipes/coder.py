@@ -23,7 +23,7 @@ class Question:
     "A model on a benchmark: what decides which tokens it writes."
     model: str               # a name on the hub
     benchmark: str           # a name of `BENCHMARKS`
-    problems: int            # how many are drawn, as many of each difficulty
+    problems: int            # how many are drawn, each difficulty with its share
     lead: str                # the first words of an answer, for `lead_in` and `no_thinking`
     answer_tokens: int       # most tokens of an answer
     windows: tuple = WINDOWS
