@@ -172,11 +172,12 @@ def expected(row, free):
     return dict(verdict=WORDS[row.verdict], thinking=parts[0], hint=parts[1], answer=parts[2], total=row.total_tokens, drawn=parts, away=free - parts[0])
 
 
-def test_fifty_random_problems_windows_and_policies_are_their_samples(opened):
+def test_ten_random_problems_and_windows_of_every_benchmark_are_their_samples(opened):
     free = {(name, p["id"]): len(p["free"]) for name, page in PAGES.items() for p in page["problems"]}
     rows = SAMPLES[SAMPLES.policy.isin({way for page in PAGES.values() for way in page["ways"]})]
-    drawn = random.Random(14).sample(list(rows.itertuples()), 50)
-    assert len({r.policy for r in drawn}) >= 4 and len({r.window for r in drawn}) >= 7 and len({r.benchmark for r in drawn}) == len(PAGES)
+    chance = random.Random(14)
+    drawn = [row for _, cell in rows.groupby(["benchmark", "policy"]) for row in chance.sample(list(cell.itertuples()), 2)]
+    assert len(drawn) >= 10 * len(PAGES) and len({r.policy for r in drawn}) >= 5 and len({r.window for r in drawn}) >= 7
     page = opened()
     for row in sorted(drawn, key=lambda r: r.benchmark):
         fixed = row.window not in PAGES[row.benchmark]["windows"] or row.policy == "unlimited"   # it has no window: the slider does not matter
