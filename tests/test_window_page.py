@@ -178,6 +178,7 @@ def test_ten_random_problems_and_windows_of_every_benchmark_are_their_samples(op
     chance = random.Random(14)
     drawn = [row for _, cell in rows.groupby(["benchmark", "policy"]) for row in chance.sample(list(cell.itertuples()), 2)]
     assert len(drawn) >= 10 * len(PAGES) and len({r.policy for r in drawn}) >= 5 and len({r.window for r in drawn}) >= 7
+    assert len({r.benchmark for r in drawn}) == len(PAGES)
     page = opened()
     for row in sorted(drawn, key=lambda r: r.benchmark):
         fixed = row.window not in PAGES[row.benchmark]["windows"] or row.policy == "unlimited"   # it has no window: the slider does not matter
